@@ -1,0 +1,403 @@
+//! `device.json`: who may enter, as whom the machine answers, and how it is reached.
+//!
+//! [`Document::parse`] is the only way in. It takes bytes, refuses what is too long before it
+//! parses, refuses unknown fields, and names the field that is wrong. Its errors quote no value,
+//! because the value may be a secret.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Secret;
+use crate::network::Network;
+
+/// Longest document in bytes. A real one with two logins and a host key is some 2 KiB.
+pub const MAX_DOCUMENT: usize = 1 << 20;
+/// The one version of the document.
+pub const VERSION: u32 = 1;
+/// The accounts that the user of a rescue knows.
+pub const LOGIN_NAMES: [&str; 2] = ["root", "admin"];
+/// Longest password hash: yescrypt's with the longest salt is below 150 bytes.
+const MAX_HASH: usize = 256;
+/// Longest line of `authorized_keys`, a 16384-bit RSA key with options.
+const MAX_KEY_LINE: usize = 8192;
+/// Most lines of `authorized_keys` a login.
+const MAX_KEYS: usize = 256;
+/// Longest private host key, a 16384-bit RSA key in OpenSSH's format.
+const MAX_HOST_KEY: usize = 32768;
+/// Most host keys: one of each type that OpenSSH has, twice.
+const MAX_HOST_KEYS: usize = 8;
+
+/// A rescue session, as injected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The machine that is rescued.
+    #[serde(default)]
+    pub device: Device,
+    /// This session.
+    #[serde(default)]
+    pub session: Session,
+    /// Who may enter. Nobody may when it is empty.
+    #[serde(default)]
+    pub logins: Vec<Login>,
+    /// The SSH server.
+    #[serde(default)]
+    pub ssh: Ssh,
+    /// The network.
+    #[serde(default)]
+    pub network: Network,
+}
+
+/// The machine that is rescued, as its owner knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Device {
+    /// The provider's name of the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Host name (RFC 1123), with or without domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// OS family that is recorded for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+}
+
+/// This rescue session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Session {
+    /// Shown at login, so that the engineer sees that the right image booted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Whom to tell when the machine is ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beacon: Option<Beacon>,
+}
+
+/// Whom to tell when the machine is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beacon {
+    /// An `https://` address.
+    pub url: String,
+    /// Sent along, to authenticate the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+}
+
+/// One login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// `root` or `admin`.
+    pub name: String,
+    /// crypt(5) hash: `$6$` (SHA-512), `$5$` (SHA-256), `$y$` (yescrypt) or `$2b$` (bcrypt).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_hash: Option<Secret>,
+    /// Lines as in sshd(8) `AUTHORIZED_KEYS FILE FORMAT`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub authorized_keys: Vec<String>,
+}
+
+/// The SSH server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ssh {
+    /// Private host keys in OpenSSH's PEM format, unencrypted. None: one is made at boot.
+    pub host_keys: Vec<Secret>,
+    /// Public keys of authorities whose user certificates are accepted.
+    pub user_ca_keys: Vec<String>,
+    /// TCP port, 1 to 65535.
+    pub port: u16,
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Self { host_keys: Vec::new(), user_ca_keys: Vec::new(), port: 22 }
+    }
+}
+
+/// Why a document is refused: the field, and what is wrong with it. Holds no value of the
+/// document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentError {
+    /// Path of the field, such as `logins[0].password_hash`; empty for the document itself.
+    pub field: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl std::fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.field.as_str() {
+            "" => write!(f, "device.json: {}", self.reason),
+            field => write!(f, "device.json: {field}: {}", self.reason),
+        }
+    }
+}
+
+impl std::error::Error for DocumentError {}
+
+pub(crate) fn fail<T>(field: impl Into<String>, reason: String) -> Result<T, DocumentError> {
+    Err(DocumentError { field: field.into(), reason })
+}
+
+impl Document {
+    /// Reads and validates a document.
+    ///
+    /// # Errors
+    /// Anything that is not a valid document of [`VERSION`], with the field that is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
+        if bytes.len() > MAX_DOCUMENT {
+            return fail("", format!("{} bytes; at most {MAX_DOCUMENT}", bytes.len()));
+        }
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let document: Self = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+            let field = match e.path().to_string() {
+                path if path == "." => String::new(),
+                path => path,
+            };
+            DocumentError { field, reason: blame(e.inner()) }
+        })?;
+        reader.end().map_err(|e| DocumentError { field: String::new(), reason: blame(&e) })?;
+        document.validate()?;
+        Ok(document)
+    }
+
+    /// Checks what the types alone cannot.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn validate(&self) -> Result<(), DocumentError> {
+        if self.version != VERSION {
+            return fail("version", format!("{}; this image speaks version {VERSION}", self.version));
+        }
+        for (field, value) in [
+            ("device.id", &self.device.id),
+            ("device.family", &self.device.family),
+            ("session.id", &self.session.id),
+        ] {
+            if value.as_ref().is_some_and(|v| !is_label(v)) {
+                return fail(field, "1 to 128 printable ASCII characters".into());
+            }
+        }
+        if self.device.hostname.as_ref().is_some_and(|name| !is_host_name(name)) {
+            return fail("device.hostname", "not a host name (RFC 1123)".into());
+        }
+        if self.session.beacon.as_ref().is_some_and(|b| !b.url.starts_with("https://") || b.url.len() > 2048)
+        {
+            return fail("session.beacon.url", "an https:// address of at most 2048 bytes".into());
+        }
+        for (i, login) in self.logins.iter().enumerate() {
+            login.validate(&format!("logins[{i}]"))?;
+            if self.logins.iter().take(i).any(|other| other.name == login.name) {
+                return fail(format!("logins[{i}].name"), format!("{} is named twice", login.name));
+            }
+        }
+        self.ssh.validate()?;
+        self.network.validate("network")
+    }
+}
+
+impl Login {
+    fn validate(&self, at: &str) -> Result<(), DocumentError> {
+        if !LOGIN_NAMES.contains(&self.name.as_str()) {
+            return fail(format!("{at}.name"), "neither root nor admin".into());
+        }
+        if self.password_hash.is_none() && self.authorized_keys.is_empty() {
+            return fail(at, "neither password_hash nor authorized_keys".into());
+        }
+        if let Some(hash) = &self.password_hash {
+            check_hash(hash.expose_secret())
+                .or_else(|reason| fail(format!("{at}.password_hash"), reason.into()))?;
+        }
+        check_key_lines(&self.authorized_keys, &format!("{at}.authorized_keys"))
+    }
+}
+
+impl Ssh {
+    fn validate(&self) -> Result<(), DocumentError> {
+        if self.port == 0 {
+            return fail("ssh.port", "1 to 65535".into());
+        }
+        if self.host_keys.len() > MAX_HOST_KEYS {
+            return fail("ssh.host_keys", format!("at most {MAX_HOST_KEYS}"));
+        }
+        for (i, key) in self.host_keys.iter().enumerate() {
+            let text = key.expose_secret();
+            if text.len() > MAX_HOST_KEY {
+                return fail(format!("ssh.host_keys[{i}]"), format!("at most {MAX_HOST_KEY} bytes"));
+            }
+            if !text.trim_start().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
+                return fail(format!("ssh.host_keys[{i}]"), "not an OpenSSH private key".into());
+            }
+        }
+        check_key_lines(&self.user_ca_keys, "ssh.user_ca_keys")
+    }
+}
+
+/// serde_json's messages quote the offending value ("invalid type: string \"…\""): keep what was
+/// expected and the place, never the value.
+fn blame(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!("line {} column {}", error.line(), error.column());
+    let kept = match error.classify() {
+        serde_json::error::Category::Eof => "ends too early",
+        serde_json::error::Category::Syntax => "is not JSON",
+        _ if text.starts_with("missing field")
+            || text.starts_with("unknown field")
+            || text.starts_with("duplicate field") =>
+        {
+            return field_message(&text, &place);
+        }
+        _ => match text.find(", expected ") {
+            Some(at) => {
+                return format!(
+                    "has the wrong type{} ({place})",
+                    text[at..].split(" at line ").next().unwrap_or("")
+                );
+            }
+            None => "has a wrong value",
+        },
+    };
+    format!("{kept} ({place})")
+}
+
+/// "missing field `x`" names the field alone, and "unknown field `x`, expected …" a name out of the
+/// document, cut and cleaned here because somebody may have put a secret in the wrong place.
+fn field_message(text: &str, place: &str) -> String {
+    let mut parts = text.split('`');
+    let what = parts.next().unwrap_or_default().trim();
+    let name: String = parts
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(32)
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '?' })
+        .collect();
+    format!("{what} {name} ({place})")
+}
+
+/// 1 to 128 printable ASCII characters: safe on a console, in a log line and in a prompt.
+fn is_label(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b))
+}
+
+/// RFC 1123 section 2.1: labels of letters, digits and inner hyphens, 63 bytes each, 253 in all.
+pub(crate) fn is_host_name(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text.split('.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        })
+}
+
+/// A crypt(5) hash of a scheme that the machine verifies, fit for a field of shadow(5).
+fn check_hash(hash: &str) -> Result<(), &'static str> {
+    const SCHEMES: [&str; 6] = ["$6$", "$5$", "$y$", "$2b$", "$2a$", "$2y$"];
+    if hash.len() > MAX_HASH {
+        return Err("longer than any crypt(5) hash");
+    }
+    if !SCHEMES.iter().any(|scheme| hash.starts_with(scheme)) {
+        return Err("not a $6$, $5$, $y$ or $2b$ hash (a plain password is never taken)");
+    }
+    // crypt(5): hashes are printable ASCII without `:`, `;`, `*`, `!` and `\`.
+    if hash.bytes().any(|b| !b.is_ascii_graphic() || b":;*!\\".contains(&b)) {
+        return Err("has a character that no crypt(5) hash has");
+    }
+    Ok(())
+}
+
+fn check_key_lines(lines: &[String], at: &str) -> Result<(), DocumentError> {
+    if lines.len() > MAX_KEYS {
+        return fail(at, format!("{} keys; at most {MAX_KEYS}", lines.len()));
+    }
+    for (i, line) in lines.iter().enumerate() {
+        let reason = if line.len() > MAX_KEY_LINE {
+            format!("at most {MAX_KEY_LINE} bytes")
+        } else if line.chars().any(char::is_control) {
+            "has a control character; one key a line".into()
+        } else if line.contains("PRIVATE KEY") {
+            "is a private key; the public half belongs here".into()
+        } else if line.split_whitespace().count() < 2 {
+            "not a line of authorized_keys".into()
+        } else {
+            continue;
+        };
+        return fail(format!("{at}[{i}]"), reason);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(json: &str) -> String {
+        Document::parse(json.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_design_example_is_accepted() {
+        let json = r#"{ "version": 1,
+          "device":  { "id": "srv-0142", "hostname": "db7", "family": "redhat" },
+          "session": { "id": "7d5c", "beacon": { "url": "https://portal.example/x", "token": "t" } },
+          "logins":  [ { "name": "root",  "password_hash": "$6$ab$cd", "authorized_keys": ["ssh-ed25519 AAAA x"] },
+                       { "name": "admin", "password_hash": "$y$j9T$ab$cd" } ],
+          "ssh":     { "host_keys": ["-----BEGIN OPENSSH PRIVATE KEY-----\nx"], "user_ca_keys": [], "port": 22 },
+          "network": { "links": [ {"mac": "52:54:00:00:00:01", "dhcp4": true} ], "dns": { "servers": ["192.0.2.53"], "search": [] } } }"#;
+        let document = Document::parse(json.as_bytes()).unwrap();
+        assert_eq!(document.logins.len(), 2);
+        let again = serde_json::to_vec(&document).unwrap();
+        assert_eq!(Document::parse(&again).unwrap(), document);
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (json, field) in [
+            (r#"{"version":1,"logins":[{"name":"root","password_hash":7}]}"#, "logins[0].password_hash"),
+            (
+                r#"{"version":1,"logins":[{"name":"root","password_hash":"hunter2"}]}"#,
+                "logins[0].password_hash",
+            ),
+            (r#"{"version":1,"logins":[{"name":"bob","password_hash":"$6$a$b"}]}"#, "logins[0].name"),
+            (r#"{"version":1,"logins":[{"name":"root"}]}"#, "logins[0]"),
+            (r#"{"version":1,"device":{"hostname":"a b"}}"#, "device.hostname"),
+            (r#"{"version":2}"#, "version"),
+            (r#"{"version":1,"ssh":{"port":0}}"#, "ssh.port"),
+            (r#"{"version":1,"network":{"links":[{"mac":"zz"}]}}"#, "network.links[0].mac"),
+            (r#"{"version":1,"pasword":"x"}"#, "pasword"),
+        ] {
+            assert!(reason(json).contains(field), "{json}: {}", reason(json));
+        }
+    }
+
+    #[test]
+    fn errors_quote_no_value() {
+        for json in [
+            r#"{"version":1,"logins":[{"name":"root","password_hash":["hunter2"]}]}"#,
+            r#"{"version":1,"logins":"hunter2"}"#,
+            r#"{"version":"hunter2"}"#,
+            r#"{"version":1,"logins":[{"name":"root","password_hash":"hunter2"}]}"#,
+            r#"{"version":1,"logins":[{"name":"hunter2","password_hash":"$6$a$b"}]}"#,
+        ] {
+            assert!(!reason(json).contains("hunter2"), "{json}: {}", reason(json));
+        }
+    }
+
+    #[test]
+    fn too_long_is_refused_before_it_is_parsed() {
+        assert!(reason(&" ".repeat(MAX_DOCUMENT + 1)).contains("at most"));
+    }
+
+    #[test]
+    fn deep_nesting_and_garbage_are_errors() {
+        assert!(Document::parse("[".repeat(100_000).as_bytes()).is_err());
+        assert!(Document::parse(&[0xff; 64]).is_err());
+        assert!(Document::parse(br#"{"version":1} trailing"#).is_err());
+    }
+}

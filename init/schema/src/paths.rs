@@ -1,0 +1,31 @@
+//! Where things lie in the image and on the running rescue. One list, because the builder, PID 1,
+//! its services and the tests must agree.
+
+/// The injected document, from the appended cpio (mode 0600); removed once read.
+pub const DEVICE_DOCUMENT: &str = "/etc/rescue/device.json";
+/// Random bytes from the machine that made the appended cpio (mode 0600); removed once read.
+pub const RANDOM_SEED: &str = "/etc/rescue/seed";
+/// What image this is: [`crate::manifest::ImageInfo`], written by the builder.
+pub const IMAGE_INFO: &str = "/etc/rescue/image.json";
+/// Runtime state of this boot. On a tmpfs, mode 0755; secrets inside have their own 0600.
+pub const RUN: &str = "/run/rescue";
+/// The boot log that `rescue log` reads, bounded by rotation to [`LOG_OLD`].
+pub const LOG: &str = "/run/rescue/log";
+/// The older half of the log.
+pub const LOG_OLD: &str = "/run/rescue/log.old";
+/// PID 1's command socket (`SOCK_SEQPACKET`, root only): reboot, poweroff, halt.
+pub const CONTROL: &str = "/run/rescue/control";
+/// PID 1's notice socket (`SOCK_DGRAM`, root only): what its services report.
+pub const NOTIFY: &str = "/run/rescue/notify";
+/// The state of this boot as PID 1 knows it: [`crate::report::BootReport`].
+pub const BOOT_REPORT: &str = "/run/rescue/boot.json";
+/// The state of the network as `netd` knows it: [`crate::report::NetReport`].
+pub const NET_REPORT: &str = "/run/rescue/net.json";
+/// Failed logins per source, shared by the SSH server and the consoles (0600).
+pub const THROTTLE: &str = "/run/rescue/throttle";
+/// The folder of SSH host keys, 0700; files are named as OpenSSH names them.
+pub const HOST_KEYS: &str = "/etc/ssh";
+/// Where `rescue mount` puts the rescued systems.
+pub const MOUNT_ROOT: &str = "/mnt";
+/// The `network` section of the injected document, for `netd` (0600).
+pub const NETWORK_WISHES: &str = "/run/rescue/network.json";

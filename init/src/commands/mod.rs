@@ -1,0 +1,83 @@
+//! The `rescue` verbs, one file each: arguments in, report out. This is also where domains that
+//! must not know one another are put together.
+//!
+//! To add a verb: write `commands/<verb>.rs` with a `pub(super) const COMMAND: Command`, and add it
+//! to [`COMMANDS`].
+//!
+//! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
+
+use std::process::ExitCode;
+
+/// A verb.
+pub struct Command {
+    /// What is typed.
+    pub name: &'static str,
+    /// Other names: links to this binary by which it is called as a program of its own.
+    pub links: &'static [&'static str],
+    /// What follows the name.
+    pub usage: &'static str,
+    /// One line for `rescue help`; empty for the services that PID 1 starts.
+    pub about: &'static str,
+    /// Does it. Called with the name that was typed and the arguments after it.
+    pub run: fn(&str, &[String]) -> anyhow::Result<ExitCode>,
+}
+
+/// Every verb, in the order in which `rescue help` lists them.
+const COMMANDS: &[Command] = &[];
+
+/// A mistake of the one who typed: exit status 2 instead of 1.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Whether a link of this name stands for a verb.
+pub fn is_link(name: &str) -> bool {
+    COMMANDS.iter().any(|c| c.links.contains(&name))
+}
+
+/// Runs `rescue NAME ARGS…`.
+pub fn run(name: &str, args: &[String]) -> ExitCode {
+    if matches!(name, "help" | "--help" | "-h") {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    let Some(command) = COMMANDS.iter().find(|c| c.name == name || c.links.contains(&name)) else {
+        eprintln!("rescue: no verb {name:?}; `rescue help` lists them");
+        return ExitCode::from(2);
+    };
+    if args.iter().any(|a| a == "--help" || a == "-h") {
+        println!("usage: rescue {} {}\n{}", command.name, command.usage, command.about);
+        return ExitCode::SUCCESS;
+    }
+    match (command.run)(name, args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("rescue {}: {error:#}", command.name);
+            if error.is::<Usage>() {
+                eprintln!("usage: rescue {} {}", command.name, command.usage);
+                return ExitCode::from(2);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from("rescue: see what is on the disks, repair it, and boot back into it\n\n");
+    for command in COMMANDS.iter().filter(|c| !c.about.is_empty()) {
+        text.push_str(&format!(
+            "  {:<26} {}\n",
+            format!("{} {}", command.name, command.usage),
+            command.about
+        ));
+    }
+    text.push_str("\nEvery verb has --help; those that report have --json.\n");
+    text
+}

@@ -1,0 +1,23 @@
+//! The role of this process: by pid, by `argv[0]`, by first argument.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let name = match args.first() {
+        Some(path) => path.rsplit('/').next().unwrap_or_default().trim_start_matches('-').to_string(),
+        None => String::new(),
+    };
+    if std::process::id() == 1 {
+        return init::pid1::run();
+    }
+    // `reboot`, `poweroff` and their kin are links to this binary; anything else is `rescue VERB`.
+    let verb = if init::commands::is_link(&name) {
+        name
+    } else if args.len() > 1 {
+        args.remove(1)
+    } else {
+        "help".into()
+    };
+    init::commands::run(&verb, args.get(1..).unwrap_or_default())
+}

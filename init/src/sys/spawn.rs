@@ -1,0 +1,97 @@
+//! Starting programs that must not inherit what this process is: its signal mask, its protection
+//! from the OOM killer, its controlling terminal.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use rescue_schema::account::Account;
+
+/// Where programs are looked for in a rescue.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Makes `command` start as a session of its own: new session id, default signals, no OOM
+/// protection, and `terminal` (when given) as controlling terminal and as stdin, stdout and stderr.
+///
+/// # Errors
+/// When the terminal's descriptor cannot be duplicated.
+pub fn as_session(command: &mut Command, terminal: Option<OwnedFd>) -> std::io::Result<()> {
+    let on_terminal = terminal.is_some();
+    if let Some(terminal) = terminal {
+        command.stdin(Stdio::from(terminal.as_fd().try_clone_to_owned()?));
+        command.stdout(Stdio::from(terminal.as_fd().try_clone_to_owned()?));
+        command.stderr(Stdio::from(terminal));
+    }
+    // SAFETY: between fork and exec only async-signal-safe calls are made: rt_sigprocmask, rt_sigaction,
+    // open, write, close, setsid, ioctl. Nothing allocates or takes a lock.
+    unsafe {
+        command.pre_exec(move || {
+            default_signals()?;
+            expose_to_oom_killer();
+            nix::unistd::setsid()?;
+            if on_terminal {
+                rustix::process::ioctl_tiocsctty(std::io::stdin())?;
+            }
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
+/// Makes `command` start with default signals, for a service of PID 1 (whose signals are blocked).
+/// `oom_score_adj` (-1000 to 1000) is set when given; -1000 keeps it from the OOM killer.
+pub fn as_service(command: &mut Command, protected: bool) {
+    // SAFETY: as in `as_session`.
+    unsafe {
+        command.pre_exec(move || {
+            default_signals()?;
+            if protected {
+                protect_from_oom_killer()
+            } else {
+                expose_to_oom_killer()
+            }
+            nix::unistd::setsid()?;
+            Ok(())
+        });
+    }
+}
+
+fn default_signals() -> std::io::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    // Rust ignores SIGPIPE at start, and an ignored signal stays ignored across exec.
+    // SAFETY: sets the default action; no handler runs.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)? };
+    Ok(())
+}
+
+fn write_oom_score(score: &[u8]) {
+    use rustix::fs::{Mode, OFlags, open};
+    if let Ok(file) = open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        let _ = rustix::io::write(&file, score);
+    }
+}
+
+/// Keeps this process from the OOM killer (proc(5), `oom_score_adj`).
+pub fn protect_from_oom_killer() {
+    write_oom_score(b"-1000");
+}
+
+fn expose_to_oom_killer() {
+    write_oom_score(b"0");
+}
+
+/// The environment that a login starts with: `HOME`, `USER`, `LOGNAME`, `SHELL`, `PATH`. Those that
+/// the terminal and the client bring are added by the caller.
+pub fn login_environment(account: &Account) -> Vec<(String, String)> {
+    [
+        ("HOME", account.home.to_string_lossy().into_owned()),
+        ("USER", account.name.clone()),
+        ("LOGNAME", account.name.clone()),
+        ("SHELL", account.shell.to_string_lossy().into_owned()),
+        ("PATH", PATH.into()),
+    ]
+    .map(|(k, v)| (k.to_string(), v))
+    .into()
+}
