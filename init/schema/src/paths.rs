@@ -13,9 +13,7 @@ pub const RUN: &str = "/run/rescue";
 pub const LOG: &str = "/run/rescue/log";
 /// The older half of the log.
 pub const LOG_OLD: &str = "/run/rescue/log.old";
-/// PID 1's command socket (`SOCK_SEQPACKET`, root only): reboot, poweroff, halt.
-pub const CONTROL: &str = "/run/rescue/control";
-/// PID 1's notice socket (`SOCK_DGRAM`, root only): what its services report.
+/// PID 1's socket (`SOCK_DGRAM`, root only): what its services report, and the order to go down.
 pub const NOTIFY: &str = "/run/rescue/notify";
 /// The state of this boot as PID 1 knows it: [`crate::report::BootReport`].
 pub const BOOT_REPORT: &str = "/run/rescue/boot.json";

@@ -3,8 +3,12 @@
 //! A file that needs `unsafe` says `#![allow(unsafe_code)]` at its head, and each block says why it
 //! is sound. Nothing here decides anything; the domains above do.
 
+pub mod cmdline;
 pub mod files;
 pub mod log;
 pub mod notify;
+pub mod power;
+pub mod process;
+pub mod signals;
 pub mod spawn;
 pub mod time;

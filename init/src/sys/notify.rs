@@ -1,11 +1,40 @@
-//! What a service tells PID 1: one short datagram a fact, on a socket that only root can write to.
+//! What PID 1 is told: one short datagram a fact or order, on a socket that only root can write to.
+//! Datagrams, because a peer that connects and then says nothing cannot hold PID 1 up.
 
+use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 
 use rescue_schema::paths;
 
-/// A fact about a service.
+/// How the machine goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// Boot again.
+    Reboot,
+    /// Off.
+    PowerOff,
+    /// Stopped, with power.
+    Halt,
+}
+
+impl Down {
+    /// The word for it, which is also the verb that asks for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Reboot => "reboot",
+            Self::PowerOff => "poweroff",
+            Self::Halt => "halt",
+        }
+    }
+
+    /// The way that a word means.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Reboot, Self::PowerOff, Self::Halt].into_iter().find(|way| way.word() == word)
+    }
+}
+
+/// A fact about a service, or an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// `modules`: every device that was there at the start has its driver, or none exists for it.
@@ -26,16 +55,26 @@ pub enum Notice {
         /// Fingerprint of the first host key, `SHA256:…`.
         hostkey: String,
     },
+    /// An engineer: end everything in order and go down.
+    GoDown(Down),
 }
 
 impl Notice {
     /// Sends it to PID 1. Quietly does nothing where no PID 1 of ours listens (a service that an
     /// engineer runs by hand).
     pub fn send(&self) {
-        if let Ok(socket) = UnixDatagram::unbound() {
-            let _ = socket.set_nonblocking(true);
-            let _ = socket.send_to(self.to_string().as_bytes(), paths::NOTIFY);
-        }
+        let _ = self.deliver();
+    }
+
+    /// Sends it to PID 1.
+    ///
+    /// # Errors
+    /// `NotFound` or `ConnectionRefused` where no PID 1 of ours listens, `PermissionDenied` for all
+    /// but root, `WouldBlock` when its queue is full.
+    pub fn deliver(&self) -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(self.to_string().as_bytes(), paths::NOTIFY).map(drop)
     }
 
     /// Reads a datagram; `None` for anything that is not a notice.
@@ -52,6 +91,7 @@ impl Notice {
             "listening" => {
                 Self::Listening { port: words.next()?.parse().ok()?, hostkey: words.next()?.to_string() }
             }
+            "go-down" => Self::GoDown(Down::from_word(words.next()?)?),
             _ => return None,
         };
         words.next().is_none().then_some(notice)
@@ -65,6 +105,7 @@ impl std::fmt::Display for Notice {
             Self::Address(address) => write!(f, "address {address}"),
             Self::AddressLost => f.write_str("address-lost"),
             Self::Listening { port, hostkey } => write!(f, "listening {port} {hostkey}"),
+            Self::GoDown(way) => write!(f, "go-down {}", way.word()),
         }
     }
 }
@@ -80,10 +121,20 @@ mod tests {
             Notice::Address("2001:db8::1".parse().unwrap()),
             Notice::AddressLost,
             Notice::Listening { port: 22, hostkey: "SHA256:x".into() },
+            Notice::GoDown(Down::Halt),
         ] {
             assert_eq!(Notice::parse(notice.to_string().as_bytes()), Some(notice));
         }
-        for junk in ["", "address", "address x", "listening 99999 x", "address 1.2.3.4 5", "\u{fffd}"] {
+        for junk in [
+            "",
+            "address",
+            "address x",
+            "listening 99999 x",
+            "address 1.2.3.4 5",
+            "go-down",
+            "go-down x",
+            "\u{fffd}",
+        ] {
             assert_eq!(Notice::parse(junk.as_bytes()), None, "{junk}");
         }
     }

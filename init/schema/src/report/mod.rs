@@ -3,8 +3,10 @@
 
 mod boot;
 mod net;
+mod power;
 mod status;
 
 pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
 pub use net::{LinkReport, NetReport};
+pub use power::PowerReport;
 pub use status::StatusReport;
