@@ -6,5 +6,7 @@
 pub mod files;
 pub mod log;
 pub mod notify;
+pub mod pty;
+pub mod ready;
 pub mod spawn;
 pub mod time;
