@@ -6,6 +6,7 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod sshd;
 mod status;
 
 use std::process::ExitCode;
@@ -25,7 +26,12 @@ pub struct Command {
 }
 
 /// Every verb, in the order in which `rescue help` lists them.
-const COMMANDS: &[Command] = &[status::COMMAND];
+#[rustfmt::skip]
+const COMMANDS: &[Command] = &[
+    status::COMMAND,
+    sshd::COMMAND,
+    sshd::CONNECTION,
+];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.
 #[derive(Debug)]

@@ -1,1 +1,29 @@
-//! (being written)
+//! The SSH server, as processes: a small listener that parses nothing of what a client sends, and
+//! one process a connection, which dies alone.
+//!
+//! ```text
+//! rescue sshd            listen.rs      binds, accepts, limits, starts one process a connection
+//!   └─ sshd-connection   connection.rs  that process's life: hand-over, login grace, orderly end
+//!                        protocol.rs    russh's handler: what the client says
+//!                        channel.rs     one session of it: terminal, environment, process, exit
+//!                        flow.rs        bytes between a channel and a process, with backpressure
+//!                        auth.rs        who gets in: the gate, keys and their options
+//!                        session.rs     starts and signals the session's processes
+//! ```
+//!
+//! `auth` and `session` are the authority of the server. The protocol side reaches them through
+//! [`auth::Gate`] and [`session::Start`] alone, so that a monitor process can come in between; the
+//! socket pair that it would speak over is the one of [`listen`].
+//! What is offered, and every limit: `policy.rs`. Host keys: [`host_keys`]. Lines of
+//! `authorized_keys`: [`authorized_keys`].
+
+pub mod auth;
+pub mod authorized_keys;
+mod channel;
+pub mod connection;
+mod flow;
+pub mod host_keys;
+pub mod listen;
+mod policy;
+mod protocol;
+pub mod session;

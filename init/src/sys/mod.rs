@@ -9,6 +9,8 @@ pub mod log;
 pub mod notify;
 pub mod power;
 pub mod process;
+pub mod pty;
+pub mod ready;
 pub mod signals;
 pub mod spawn;
 pub mod time;

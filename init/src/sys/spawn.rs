@@ -58,6 +58,19 @@ pub fn as_service(command: &mut Command, protected: bool) {
     }
 }
 
+/// Makes `command` receive SIGHUP when the process that starts it dies in whatever way, kill -9
+/// included: a session's first process then ends as when its line is cut. Its own children do not
+/// inherit this (prctl(2), `PR_SET_PDEATHSIG`).
+pub fn hang_up_with_parent(command: &mut Command) {
+    // SAFETY: prctl is async-signal-safe and nothing else is called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::HUP))?;
+            Ok(())
+        });
+    }
+}
+
 fn default_signals() -> std::io::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     // Rust ignores SIGPIPE at start, and an ignored signal stays ignored across exec.

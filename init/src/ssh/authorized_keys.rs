@@ -1,0 +1,376 @@
+//! Lines of `authorized_keys` (sshd(8), `AUTHORIZED_KEYS FILE FORMAT`).
+//!
+//! A line that asks for a restriction that the server does not know is refused whole: a key whose
+//! owner wanted it restricted never becomes an unrestricted one.
+
+use std::net::IpAddr;
+
+use russh::keys::PublicKey;
+
+/// Longest line in bytes; a 16384-bit RSA key with options is below it.
+const MAX_LINE: usize = 8192;
+
+/// A key that may log in, and under which conditions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: PublicKey,
+    /// Its conditions.
+    pub options: Options,
+}
+
+/// Conditions of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Run instead of what the client asks for (`command=`).
+    pub command: Option<String>,
+    /// Whether a terminal may be had (`no-pty`, `restrict`).
+    pub pty: bool,
+    /// Whether anything may be forwarded; false as soon as one kind is forbidden.
+    pub forwarding: bool,
+    /// Seconds since 1970 after which the key opens nothing (`expiry-time=`).
+    pub expires: Option<i64>,
+    /// Patterns of addresses it may come from (`from=`); empty means from anywhere.
+    pub from: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { command: None, pty: true, forwarding: true, expires: None, from: Vec::new() }
+    }
+}
+
+impl Options {
+    /// Whether a client at `source` may use the key at `now` (seconds since 1970).
+    pub fn admit(&self, source: IpAddr, now: i64) -> bool {
+        self.expires.is_none_or(|end| now < end) && (self.from.is_empty() || matches(&self.from, source))
+    }
+}
+
+/// Reads a line. `Ok(None)` for an empty line and a comment.
+///
+/// # Errors
+/// What is wrong with the line, in words that quote nothing but the name of an option.
+pub fn parse(line: &str) -> Result<Option<Entry>, String> {
+    if line.len() > MAX_LINE {
+        return Err(format!("longer than {MAX_LINE} bytes"));
+    }
+    let line = line.trim_matches([' ', '\t', '\r', '\n']);
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    if line.chars().any(char::is_control) {
+        return Err("has a control character".into());
+    }
+    if let Some(key) = key_of(line) {
+        return Ok(Some(Entry { key, options: Options::default() }));
+    }
+    let end = end_of_options(line).ok_or("neither a key nor options and a key")?;
+    let (options, rest) = line.split_at_checked(end).ok_or("neither a key nor options and a key")?;
+    let key = key_of(rest.trim_start_matches([' ', '\t'])).ok_or("no key that this server knows")?;
+    Ok(Some(Entry { key, options: parse_options(options)? }))
+}
+
+/// `type base64 [comment]`; the type within the key must be the one that is written.
+fn key_of(text: &str) -> Option<PublicKey> {
+    let mut words = text.split([' ', '\t']).filter(|w| !w.is_empty());
+    let (kind, data) = (words.next()?, words.next()?);
+    PublicKey::from_openssh(&format!("{kind} {data}")).ok()
+}
+
+/// The first blank outside quotes.
+fn end_of_options(line: &str) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, c) in line.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ' ' | '\t' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn parse_options(text: &str) -> Result<Options, String> {
+    let mut options = Options::default();
+    for word in split(text)? {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(unquote(value).ok_or("has a value without quotes")?)),
+            None => (word, None),
+        };
+        match (name.to_ascii_lowercase().as_str(), value) {
+            ("restrict", None) => (options.pty, options.forwarding) = (false, false),
+            ("pty", None) => options.pty = true,
+            ("no-pty", None) => options.pty = false,
+            ("no-port-forwarding" | "no-agent-forwarding" | "no-x11-forwarding", None) => {
+                options.forwarding = false;
+            }
+            // There is no ~/.ssh/rc here to run or not to run.
+            ("no-user-rc", None) => {}
+            ("command", Some(value)) if options.command.is_none() => options.command = Some(value),
+            ("expiry-time", Some(value)) => {
+                let end = timestamp(&value).ok_or("has an expiry-time that is no date")?;
+                options.expires = Some(options.expires.map_or(end, |other| other.min(end)));
+            }
+            ("from", Some(value)) if options.from.is_empty() => {
+                options.from = value.split(',').map(|p| p.trim().to_string()).collect();
+                if options.from.iter().any(String::is_empty) {
+                    return Err("has an empty pattern in from=".into());
+                }
+            }
+            (name, _) => {
+                let name: String =
+                    name.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(32).collect();
+                return Err(format!("asks for {name:?}, which this server does not do"));
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// Splits at commas outside quotes.
+fn split(text: &str) -> Result<Vec<&str>, String> {
+    let (mut words, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                words.push(text.get(start..at).unwrap_or_default());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    words.push(text.get(start..).unwrap_or_default());
+    if quoted || words.iter().any(|w| w.is_empty()) {
+        return Err("has options that do not end".into());
+    }
+    Ok(words)
+}
+
+/// `"…"` with `\"` for a quote; every other backslash stands for itself, as in OpenSSH.
+fn unquote(value: &str) -> Option<String> {
+    let inner = value.strip_prefix('"')?.strip_suffix('"')?;
+    let mut text = String::with_capacity(inner.len());
+    let mut chars = inner.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' if chars.peek() == Some(&'"') => {
+                text.push('"');
+                chars.next();
+            }
+            '"' => return None,
+            c => text.push(c),
+        }
+    }
+    Some(text)
+}
+
+/// `YYYYMMDD[HHMM[SS]][Z]`, in UTC: a rescue has no time zone of its own.
+fn timestamp(text: &str) -> Option<i64> {
+    let digits = text.strip_suffix(['Z', 'z']).unwrap_or(text);
+    if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let field = |range: std::ops::Range<usize>| digits.get(range).map_or(Some(0), |d| d.parse::<i64>().ok());
+    let (year, month, day) = (field(0..4)?, field(4..6)?, field(6..8)?);
+    let (hour, minute, second) = (field(8..10)?, field(10..12)?, field(12..14)?);
+    if !(1970..=9999).contains(&year)
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
+        return None;
+    }
+    // Days since 1970 in the proleptic Gregorian calendar, counted from March so that the leap day is last.
+    let shifted = if month > 2 { year } else { year - 1 };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = shifted * 365 + shifted / 4 - shifted / 100 + shifted / 400 + day_of_year - 719_468;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+/// ssh_config(5), `PATTERNS`, over addresses alone: the server asks no name service. One negated
+/// match refuses whatever else matches.
+fn matches(patterns: &[String], source: IpAddr) -> bool {
+    let source = source.to_canonical();
+    let text = source.to_string();
+    let mut admitted = false;
+    for pattern in patterns {
+        let (negated, pattern) = match pattern.strip_prefix('!') {
+            Some(rest) => (true, rest),
+            None => (false, pattern.as_str()),
+        };
+        let hit = match pattern.split_once('/') {
+            Some((network, bits)) => in_network(source, network, bits),
+            None => wildcard(pattern.as_bytes(), text.as_bytes()),
+        };
+        match (hit, negated) {
+            (true, true) => return false,
+            (true, false) => admitted = true,
+            _ => {}
+        }
+    }
+    admitted
+}
+
+fn in_network(source: IpAddr, network: &str, bits: &str) -> bool {
+    let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
+    let (source, network, width) = match (source, network) {
+        (IpAddr::V4(s), IpAddr::V4(n)) => (u128::from(s.to_bits()), u128::from(n.to_bits()), 32),
+        (IpAddr::V6(s), IpAddr::V6(n)) => (s.to_bits(), n.to_bits(), 128),
+        _ => return false,
+    };
+    let differ = source ^ network;
+    bits <= width && differ.checked_shr(width - bits).unwrap_or(0) == 0
+}
+
+/// `*` and `?`, in time linear in text times stars (the last star is all that need be retried).
+fn wildcard(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(byte) = text.get(t) {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p + 1, t));
+                p += 1;
+            }
+            Some(b'?') => (p, t) = (p + 1, t + 1),
+            Some(c) if c.eq_ignore_ascii_case(byte) => (p, t) = (p + 1, t + 1),
+            _ => match star {
+                Some((after, at)) => {
+                    (p, t) = (after, at + 1);
+                    star = Some((after, at + 1));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(p..).unwrap_or_default().iter().all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ a comment";
+
+    fn options(text: &str) -> Options {
+        parse(&format!("{text} {KEY}")).unwrap().unwrap().options
+    }
+
+    #[test]
+    fn a_plain_line_is_unrestricted() {
+        let entry = parse(KEY).unwrap().unwrap();
+        assert_eq!(entry.options, Options::default());
+        assert_eq!(parse("  # a comment"), Ok(None));
+        assert_eq!(parse(" \t "), Ok(None));
+        assert_eq!(parse(&format!("  {KEY}\r\n")).unwrap().unwrap().key, entry.key);
+    }
+
+    #[test]
+    fn options_are_honoured() {
+        let it = options(r#"restrict,pty,command="echo \"a b\", \\x""#);
+        assert_eq!(it.command.as_deref(), Some(r#"echo "a b", \\x"#));
+        assert!(it.pty && !it.forwarding);
+        assert!(!options("NO-PTY").pty);
+        let it = options(r#"expiry-time="20200101""#);
+        assert_eq!(it.expires, Some(1_577_836_800));
+        assert!(!it.admit("10.0.0.1".parse().unwrap(), 1_577_836_800));
+        assert_eq!(options(r#"expiry-time="20240229123005Z""#).expires, Some(1_709_209_805));
+        let it = options(r#"from="10.0.0.0/8,192.168.1.?,!10.9.0.0/16,2001:db8::/32""#);
+        for (address, admitted) in [
+            ("10.1.2.3", true),
+            ("10.9.2.3", false),
+            ("::ffff:10.1.2.3", true),
+            ("192.168.1.7", true),
+            ("192.168.1.77", false),
+            ("2001:db8::1", true),
+            ("2001:db9::1", false),
+        ] {
+            assert_eq!(it.admit(address.parse().unwrap(), 0), admitted, "{address}");
+        }
+        assert!(options(r#"from="0.0.0.0/0""#).admit("1.2.3.4".parse().unwrap(), 0));
+        assert!(!options(r#"from="0.0.0.0/33""#).admit("1.2.3.4".parse().unwrap(), 0));
+        assert!(!options(r#"from="host.example""#).admit("1.2.3.4".parse().unwrap(), 0));
+    }
+
+    #[test]
+    fn what_is_not_implemented_is_refused() {
+        for bad in [
+            r#"permitopen="a:1""#,
+            "cert-authority",
+            r#"principals="root""#,
+            r#"environment="LD_PRELOAD=x""#,
+            "verify-required",
+            r#"tunnel="1""#,
+            "no-such-option",
+            r#"restrict,command="a",command="b""#,
+            r#"command="unterminated"#,
+            "command=unquoted",
+            r#"command="a"b"c""#,
+            "command",
+            "restrict=\"yes\"",
+            ",",
+            "restrict,,pty",
+            "restrict,",
+            r#"from="""#,
+            r#"from="10.0.0.1,""#,
+            r#"expiry-time="20201301""#,
+            r#"expiry-time="soon""#,
+            r#"expiry-time="2020010１""#,
+            "=",
+            "\"",
+            "\\",
+        ] {
+            assert!(parse(&format!("{bad} {KEY}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hostile_lines_are_errors_and_fast() {
+        let long = "a".repeat(MAX_LINE + 1);
+        let stars = format!(r#"from="{}x" {KEY}"#, "*a".repeat(2000));
+        let start = std::time::Instant::now();
+        for line in [
+            long.as_str(),
+            "ssh-ed25519",
+            "ssh-ed25519 ",
+            "ssh-ed25519 !!!!",
+            "ssh-ed25519 AAAA",
+            "ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA/////w==",
+            "ssh-ed25519\0 AAAA",
+            "\u{feff}ssh-ed25519 AAAA",
+            "é é é",
+        ] {
+            assert!(parse(line).is_err(), "{line:.40}");
+        }
+        let entry = parse(&stars).unwrap().unwrap();
+        assert!(!entry.options.admit("255.255.255.255".parse().unwrap(), 0));
+        assert!(start.elapsed().as_millis() < 500);
+    }
+
+    #[test]
+    fn no_prefix_or_change_of_a_line_panics_or_loosens_it() {
+        let line = format!(r#"restrict,command="a b\"c",from="10.0.0.0/8" {KEY}"#);
+        for end in 0..line.len() {
+            let _ = parse(&line[..end]);
+        }
+        for at in 0..r#"restrict,command="a b\"c",from="10.0.0.0/8""#.len() {
+            for byte in [b' ', b',', b'"', b'\\', b'=', b'x', 0] {
+                let mut bytes = line.clone().into_bytes();
+                bytes[at] = byte;
+                if let Ok(Some(entry)) = parse(std::str::from_utf8(&bytes).unwrap()) {
+                    assert_ne!(entry.options, Options::default(), "{at} {byte}");
+                }
+            }
+        }
+    }
+}

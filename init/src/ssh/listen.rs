@@ -1,0 +1,223 @@
+//! The listener: synchronous, root, and blind to what clients send. It accepts, starts one process a
+//! connection and keeps count of those in which nobody has logged in yet.
+//!
+//! A connection's process gets the client's socket as standard input and one end of a socket pair as
+//! standard output. Over the pair the listener says [`Hello`] (its length as 4 bytes, big endian, then
+//! JSON), and the process answers [`ADMITTED`] when somebody has logged in. Neither needs the other
+//! after that, so a listener that dies takes no session along.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use rescue_schema::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::{log, spawn};
+
+/// Longest [`Hello`] in bytes: a document with its host keys, twice over for JSON's escapes.
+pub const MAX_HELLO: u32 = 4 << 20;
+/// What a connection's process says once somebody has logged in.
+pub const ADMITTED: u8 = b'A';
+/// Connections at once in which nobody has logged in. Each is a process of some 4 MiB; 32 of them fit
+/// into the smallest machine that can be rescued.
+const MAX_PENDING: usize = 32;
+/// A pending connection that is younger is not ended to make room: a login takes a fraction of it, so
+/// real ones come through even when all places are taken by others that are held open.
+const MIN_AGE: Duration = Duration::from_secs(2);
+/// How long nothing is accepted when no process can be started.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What the process of a connection must know.
+#[derive(Serialize, Deserialize)]
+pub struct Hello {
+    /// Private host keys.
+    pub host_keys: Vec<Secret>,
+    /// For the gate; the server itself does not look at it.
+    pub gate: serde_json::Value,
+}
+
+/// A connection in which nobody has logged in.
+struct Pending {
+    child: Child,
+    control: UnixStream,
+    source: IpAddr,
+    since: Instant,
+}
+
+/// The address to listen on when none is given: IPv6 and IPv4 on one socket, or IPv4 alone where the
+/// kernel has no IPv6.
+///
+/// # Errors
+/// When the address cannot be had, with the address.
+pub fn bind(address: Option<SocketAddr>, port: u16) -> anyhow::Result<TcpListener> {
+    let failed = |address| move |error| anyhow!("listening on {address}: {error}");
+    if let Some(address) = address {
+        return TcpListener::bind(address).map_err(failed(address));
+    }
+    let (six, four) =
+        (SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    match TcpListener::bind(six) {
+        Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+            TcpListener::bind(four).map_err(failed(four))
+        }
+        bound => bound.map_err(failed(six)),
+    }
+}
+
+/// Accepts until SIGTERM. `ready` is called once connections are accepted.
+///
+/// # Errors
+/// When the listener cannot be set up; nothing that a client does.
+pub fn serve(listener: &TcpListener, hello: &Hello, ready: impl FnOnce()) -> anyhow::Result<()> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
+        signals.add(signal);
+    }
+    signals.thread_block().context("blocking signals")?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("opening a signalfd")?;
+    listener.set_nonblocking(true)?;
+    let body = zeroize::Zeroizing::new(serde_json::to_vec(hello)?);
+    let length = u32::try_from(body.len()).ok().filter(|n| *n <= MAX_HELLO);
+    let length = length.ok_or_else(|| anyhow!("host keys and accounts have over {MAX_HELLO} bytes"))?;
+    let mut message = zeroize::Zeroizing::new(length.to_be_bytes().to_vec());
+    message.extend_from_slice(&body);
+    ready();
+
+    let mut pending: Vec<Pending> = Vec::new();
+    let mut closed_until: Option<Instant> = None;
+    loop {
+        let now = Instant::now();
+        closed_until = closed_until.filter(|until| *until > now);
+        let mut fds = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(pending.iter().map(|p| PollFd::new(p.control.as_fd(), PollFlags::POLLIN)));
+        let timeout = match closed_until {
+            Some(until) => {
+                PollTimeout::try_from(until - now + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+            None => {
+                fds.push(PollFd::new(listener.as_fd(), PollFlags::POLLIN));
+                PollTimeout::NONE
+            }
+        };
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error).context("waiting for connections"),
+        }
+        drop(fds);
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo != Signal::SIGCHLD as u32 {
+                return Ok(());
+            }
+        }
+        // Before reaping: a child that is no longer pending is not signalled by its number.
+        pending.retain_mut(|p| still_pending(p));
+        reap(&mut pending);
+        if closed_until.is_none() {
+            closed_until = accept(listener, &message, &mut pending);
+        }
+    }
+}
+
+/// False once somebody has logged in, and once the process has ended.
+fn still_pending(connection: &mut Pending) -> bool {
+    let mut byte = [0u8; 1];
+    matches!(connection.control.read(&mut byte), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+fn reap(pending: &mut Vec<Pending>) {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                log::note("sshd", &format!("the process {pid} of a connection ended by {signal}"));
+                pending.retain(|p| u32::try_from(pid.as_raw()) != Ok(p.child.id()));
+            }
+            Ok(WaitStatus::Exited(pid, _)) => {
+                pending.retain(|p| u32::try_from(pid.as_raw()) != Ok(p.child.id()));
+            }
+            Ok(WaitStatus::StillAlive) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Accepts what waits, while there is room. Returns until when nothing more is to be accepted.
+fn accept(listener: &TcpListener, message: &[u8], pending: &mut Vec<Pending>) -> Option<Instant> {
+    loop {
+        if pending.len() >= MAX_PENDING
+            && let Err(until) = make_room(pending)
+        {
+            return Some(until);
+        }
+        let (socket, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                use std::io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+                return match error.kind() {
+                    WouldBlock => None,
+                    ConnectionAborted | Interrupted => continue,
+                    _ => {
+                        log::note("sshd", &format!("accepting a connection: {error}"));
+                        Some(Instant::now() + PAUSE)
+                    }
+                };
+            }
+        };
+        match start(socket, message) {
+            Ok((child, control)) => {
+                let source = peer.ip().to_canonical();
+                pending.push(Pending { child, control, source, since: Instant::now() });
+            }
+            Err(error) => {
+                log::note("sshd", &format!("starting the process of a connection from {peer}: {error}"));
+                return Some(Instant::now() + PAUSE);
+            }
+        }
+    }
+}
+
+/// Ends the oldest connection of the source that has the most; `Err` with the time at which that may
+/// be done. One source that holds connections open thereby takes places from itself alone.
+fn make_room(pending: &mut Vec<Pending>) -> Result<(), Instant> {
+    let count = |source| pending.iter().filter(|p| p.source == source).count();
+    let Some(most) = pending.iter().map(|p| count(p.source)).max() else { return Ok(()) };
+    let candidates = pending.iter().enumerate().filter(|(_, p)| count(p.source) == most);
+    let Some((at, since)) = candidates.map(|(at, p)| (at, p.since)).min_by_key(|(_, since)| *since) else {
+        return Ok(());
+    };
+    if since.elapsed() < MIN_AGE {
+        return Err(since + MIN_AGE);
+    }
+    let mut victim = pending.swap_remove(at);
+    log::note("sshd", &format!("too many connections without a login; one from {} is closed", victim.source));
+    let _ = victim.child.kill();
+    Ok(())
+}
+
+fn start(socket: TcpStream, message: &[u8]) -> std::io::Result<(Child, UnixStream)> {
+    let (mut control, theirs) = UnixStream::pair()?;
+    // So large that the message is taken whole: the listener waits for nobody. (The kernel counts its
+    // own bookkeeping too, and doubles what is asked for.)
+    nix::sys::socket::setsockopt(
+        &control,
+        nix::sys::socket::sockopt::SndBufForce,
+        &(message.len().saturating_mul(2) + (64 << 10)),
+    )?;
+    control.set_nonblocking(true)?;
+    control.write_all(message)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("rescue").arg("sshd-connection").env_clear().current_dir("/");
+    command.stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::from(OwnedFd::from(theirs)));
+    spawn::as_service(&mut command, false);
+    Ok((command.spawn()?, control))
+}

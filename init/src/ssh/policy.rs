@@ -1,0 +1,96 @@
+//! What the server offers and how patient it is. Every number has its reason here.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::server::Config;
+use russh::{MethodKind, MethodSet, Preferred, cipher, compression, kex, mac};
+
+/// Time from connect to login. OpenSSH's default is 120 s; a person who must look a password up
+/// manages in a minute, and held-open connections cost memory.
+pub(super) const LOGIN_GRACE: Duration = Duration::from_secs(60);
+/// Sessions at once on a connection: OpenSSH allows 10, and `ansible` with ControlMaster wants more.
+pub(super) const MAX_SESSIONS: usize = 32;
+/// What a client may send to a session beyond what its program has read, in bytes: the window. Also
+/// the most that the server holds for a session's input.
+pub(super) const WINDOW: u32 = 2 << 20;
+
+/// Ed25519 and ECDSA, and RSA with SHA-2 alone (RFC 8332): host keys and login keys alike.
+const KEYS: &[Algorithm] = &[
+    Algorithm::Ed25519,
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+    Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+    Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+    Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+];
+
+/// Post-quantum first; nothing with SHA-1.
+const KEX: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::CURVE25519,
+    kex::CURVE25519_PRE_RFC_8731,
+    kex::DH_G16_SHA512,
+    kex::DH_G18_SHA512,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+
+/// No CBC, no 3DES. The client's order decides.
+const CIPHERS: &[cipher::Name] = &[
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+
+/// Encrypt-then-MAC alone, for the CTR ciphers.
+const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
+
+/// Whether a key of this algorithm may log in.
+pub(super) fn accepts(algorithm: &Algorithm) -> bool {
+    KEYS.contains(algorithm)
+}
+
+/// The server's configuration.
+pub(super) fn config(keys: Vec<PrivateKey>) -> Config {
+    let mut methods = MethodSet::empty();
+    methods.push(MethodKind::PublicKey);
+    methods.push(MethodKind::Password);
+    Config {
+        server_id: russh::SshId::Standard(Cow::Borrowed("SSH-2.0-Rescue")),
+        methods,
+        // A wrong password takes its time in the gate. A key that is refused is refused at once: a
+        // client tries every key of its agent.
+        auth_rejection_time: Duration::ZERO,
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys,
+        window_size: WINDOW,
+        manual_window: true,
+        // The largest that every implementation must take is 32768 (RFC 4253 section 6.1).
+        maximum_packet_size: 32768,
+        // The messages of a channel are taken by the handler; nobody reads this buffer.
+        channel_buffer_size: 1,
+        // Output that waits to be encrypted: 16 packets, half a megabyte.
+        event_buffer_size: 16,
+        preferred: Preferred {
+            kex: Cow::Borrowed(KEX),
+            key: Cow::Borrowed(KEYS),
+            host_key_certificates: Cow::Borrowed(&[]),
+            cipher: Cow::Borrowed(CIPHERS),
+            mac: Cow::Borrowed(MACS),
+            compression: Cow::Borrowed(&[compression::NONE]),
+        },
+        // Six tries, as OpenSSH, and the first `none` that every client sends.
+        max_auth_attempts: 7,
+        // A session may be silent for days; a peer that is gone is found by keepalives in three minutes.
+        inactivity_timeout: None,
+        keepalive_interval: Some(Duration::from_secs(30)),
+        keepalive_max: 6,
+        nodelay: true,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,310 @@
+//! russh's handler: what a client says, turned into questions to `auth` and orders to `channel`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Error;
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::{ChannelId, ChannelOpenFailure, Pty, Sig};
+
+use super::auth::{self, Gate, Grant};
+use super::channel::{Channel, Running};
+use super::policy;
+use super::session::{self, Terminal};
+use crate::sys::{log, pty};
+
+/// Longest `TERM` in bytes; the longest name in terminfo is below 40.
+const MAX_TERM: usize = 64;
+
+/// What the handler and the process's main task share.
+pub(super) struct Shared {
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    grant: Option<Arc<Grant>>,
+    channels: HashMap<ChannelId, Channel>,
+}
+
+impl Shared {
+    pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Arc<Self> {
+        Arc::new(Self { peer, local, state: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who has logged in.
+    pub(super) fn grant(&self) -> Option<Arc<Grant>> {
+        self.lock().grant.clone()
+    }
+
+    /// The sessions that run.
+    pub(super) fn running(&self) -> Vec<Arc<Running>> {
+        self.lock().channels.values().filter_map(|c| c.running().cloned()).collect()
+    }
+}
+
+/// A connection, as russh calls it.
+pub(super) struct Protocol {
+    pub(super) shared: Arc<Shared>,
+    pub(super) gate: Arc<dyn Gate>,
+    /// Called once somebody has logged in.
+    pub(super) admitted: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Protocol {
+    fn admit(&mut self, user: &str, method: &str, grant: Option<Grant>) -> Auth {
+        let peer = self.shared.peer;
+        let source = peer.ip().to_canonical();
+        match grant {
+            Some(grant) => {
+                log::note(
+                    "sshd",
+                    &format!("login of {user} from {source}:{} by {}", peer.port(), grant.method),
+                );
+                self.gate.succeeded(source);
+                self.shared.lock().grant = Some(Arc::new(grant));
+                if let Some(admitted) = self.admitted.take() {
+                    admitted();
+                }
+                Auth::Accept
+            }
+            None => {
+                log::note("sshd", &format!("refused {user:?} from {source}:{}: {method}", peer.port()));
+                Auth::reject()
+            }
+        }
+    }
+
+    fn start(&self, id: ChannelId, command: Option<&[u8]>, session: &mut Session) -> Result<(), Error> {
+        let mut state = self.shared.lock();
+        let grant = state.grant.clone();
+        let started = match (grant, state.channels.get_mut(&id)) {
+            (Some(grant), Some(channel)) => {
+                channel.start(&grant, command, (self.shared.peer, self.shared.local), &session.handle())
+            }
+            _ => false,
+        };
+        reply(id, started, session)
+    }
+}
+
+fn reply(id: ChannelId, done: bool, session: &mut Session) -> Result<(), Error> {
+    if done {
+        session.channel_success(id)?
+    } else {
+        session.channel_failure(id)?
+    }
+    Ok(())
+}
+
+fn size(columns: u32, rows: u32, width: u32, height: u32) -> pty::Size {
+    pty::Size { columns, rows, width, height }
+}
+
+impl Handler for Protocol {
+    type Error = Error;
+
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
+        let source = self.shared.peer.ip().to_canonical();
+        match auth::key(&*self.gate, user, offer.public_key, offer.algorithm, source) {
+            Some(_) => Ok(Auth::Accept),
+            None => {
+                let fingerprint = super::host_keys::fingerprint(offer.public_key);
+                Ok(self.admit(user, &format!("publickey {fingerprint}"), None))
+            }
+        }
+    }
+
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
+        let source = self.shared.peer.ip().to_canonical();
+        let grant = auth::key(&*self.gate, user, key.public_key, key.algorithm, source);
+        Ok(self.admit(user, "publickey", grant))
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Error> {
+        let source = self.shared.peer.ip().to_canonical();
+        let grant = auth::password(Arc::clone(&self.gate), user, password, source).await;
+        Ok(self.admit(user, "password", grant))
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: russh::Channel<Msg>,
+        answer: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Error> {
+        let (_, writer) = channel.split();
+        let full = {
+            let mut state = self.shared.lock();
+            let full = state.grant.is_none() || state.channels.len() >= policy::MAX_SESSIONS;
+            if !full {
+                state.channels.insert(writer.id(), Channel::new(Arc::new(writer)));
+            }
+            full
+        };
+        if full {
+            answer.reject(ChannelOpenFailure::ResourceShortage).await;
+        } else {
+            answer.accept().await;
+        }
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
+        let channel = self.shared.lock().channels.remove(&id);
+        if let Some(running) = channel.as_ref().and_then(Channel::running) {
+            running.hang_up();
+        }
+        Ok(())
+    }
+
+    async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
+        if let Some(running) = self.shared.lock().channels.get(&id).and_then(Channel::running) {
+            running.input.end();
+        }
+        Ok(())
+    }
+
+    async fn data(&mut self, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Error> {
+        let grown = match self.shared.lock().channels.get(&id).and_then(Channel::running) {
+            Some(running) => running.input.feed(data),
+            // Nothing runs that could read it.
+            None => u32::try_from(data.len())?,
+        };
+        if grown > 0 {
+            session.grow_window(id, grown)?;
+        }
+        Ok(())
+    }
+
+    async fn extended_data(
+        &mut self,
+        id: ChannelId,
+        _code: u32,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        // No extended data goes towards a server (RFC 4254 section 5.2 has stderr alone).
+        Ok(session.grow_window(id, u32::try_from(data.len())?)?)
+    }
+
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        term: &str,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let done = {
+            let mut state = self.shared.lock();
+            let allowed = state.grant.as_ref().is_some_and(|g| g.options.pty);
+            match state.channels.get_mut(&id) {
+                Some(channel) if allowed && channel.running().is_none() => {
+                    let fit = term.len() <= MAX_TERM && term.bytes().all(|b| b.is_ascii_graphic());
+                    channel.terminal = Some(Terminal {
+                        name: if fit { term.to_string() } else { String::new() },
+                        size: size(columns, rows, width, height),
+                        modes: modes.iter().map(|(mode, value)| (*mode as u8, *value)).collect(),
+                    });
+                    true
+                }
+                _ => false,
+            }
+        };
+        reply(id, done, session)
+    }
+
+    async fn env_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let done = self.shared.lock().channels.get_mut(&id).is_some_and(|c| c.set_variable(name, value));
+        reply(id, done, session)
+    }
+
+    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
+        self.start(id, None, session)
+    }
+
+    async fn exec_request(
+        &mut self,
+        id: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.start(id, Some(command), session)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        id: ChannelId,
+        _name: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        reply(id, false, session)
+    }
+
+    async fn x11_request(
+        &mut self,
+        id: ChannelId,
+        _single: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        reply(id, false, session)
+    }
+
+    async fn window_change_request(
+        &mut self,
+        id: ChannelId,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let done = {
+            let mut state = self.shared.lock();
+            let channel = state.channels.get_mut(&id);
+            channel.is_some_and(|channel| {
+                let size = size(columns, rows, width, height);
+                match (channel.running().cloned(), &mut channel.terminal) {
+                    (Some(running), Some(_)) => running.resize(size),
+                    (None, Some(terminal)) => terminal.size = size,
+                    _ => return false,
+                }
+                true
+            })
+        };
+        reply(id, done, session)
+    }
+
+    async fn signal(&mut self, id: ChannelId, signal: Sig, _session: &mut Session) -> Result<(), Error> {
+        let name = match &signal {
+            Sig::Custom(name) => name.clone(),
+            known => format!("{known:?}"),
+        };
+        if let (Some(running), Some(signal)) =
+            (self.shared.lock().channels.get(&id).and_then(Channel::running), session::signal_by_name(&name))
+        {
+            running.signal(signal);
+        }
+        Ok(())
+    }
+}
