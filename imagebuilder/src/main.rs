@@ -1,2 +1,162 @@
-//! x
-fn main() {}
+//! Packs the rescue environment, per OS family, into an initramfs; adds the credentials of one
+//! session; boots it in QEMU.
+//!
+//! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
+
+mod build;
+mod compress;
+mod cpio;
+mod deb;
+mod elf;
+mod etc;
+mod inject;
+mod kmod;
+mod observe;
+mod output;
+mod packages;
+mod plan;
+mod progress;
+mod run;
+mod spec;
+mod store;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use lexopt::prelude::*;
+
+use observe::KernelSource;
+
+const USAGE: &str = "\
+usage: imagebuilder build --family debian --profile minimal|standard [--kernel VMLINUZ --modules DIR] [--init RESCUE] -o DIR
+       imagebuilder inject [--device device.json|-] [--password-stdin LOGIN] [--no-seed] -o device.cpio
+       imagebuilder run --image DIR [--device device.json|device.cpio] [--disk IMG]... [--ssh-port N]
+                        [--internet] [--memory MiB] [--append STRING]
+";
+
+/// A mistake of the one who typed: exit status 2 instead of 1.
+#[derive(Debug)]
+struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; imagebuilder --help tells the usage", self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+fn usage<T>(text: impl Into<String>) -> Result<T> {
+    Err(Usage(text.into()).into())
+}
+
+fn main() -> ExitCode {
+    match arguments(lexopt::Parser::from_env()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever a cause may hold.
+            eprintln!("imagebuilder: {}", format!("{error:#}").replace('\n', " "));
+            let wrong_usage = error.is::<Usage>() || error.is::<lexopt::Error>();
+            if wrong_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+fn arguments(mut parser: lexopt::Parser) -> Result<()> {
+    match parser.next()? {
+        Some(Value(verb)) => match verb.to_string_lossy().as_ref() {
+            "build" => build_arguments(parser),
+            "inject" => inject_arguments(parser),
+            "run" => run_arguments(parser),
+            other => usage(format!("no verb {other:?}")),
+        },
+        Some(Long("help") | Short('h')) => help(),
+        Some(Long("version")) => {
+            println!("imagebuilder {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        Some(other) => Err(other.unexpected().into()),
+        None => usage("no verb"),
+    }
+}
+
+fn help() -> Result<()> {
+    print!("{USAGE}");
+    Ok(())
+}
+
+fn build_arguments(mut parser: lexopt::Parser) -> Result<()> {
+    let (mut family, mut profile, mut output) = (None, None, None);
+    let (mut kernel, mut modules, mut init) = (None::<PathBuf>, None::<PathBuf>, None::<PathBuf>);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("family") => family = Some(parser.value()?.string()?),
+            Long("profile") => profile = Some(parser.value()?.string()?),
+            Long("kernel") => kernel = Some(parser.value()?.into()),
+            Long("modules") => modules = Some(parser.value()?.into()),
+            Long("init") => init = Some(parser.value()?.into()),
+            Short('o') | Long("output") => output = Some(PathBuf::from(parser.value()?)),
+            Long("help") | Short('h') => return help(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let Some(family) = family else { return usage("build needs --family") };
+    let Some(profile) = profile else { return usage("build needs --profile") };
+    let Some(output) = output else { return usage("build needs -o DIR") };
+    let kernel = match (kernel, modules) {
+        (None, None) => KernelSource::Package,
+        (Some(vmlinuz), Some(modules)) => KernelSource::Host { vmlinuz, modules },
+        _ => return usage("--kernel and --modules go together"),
+    };
+    let init = match init {
+        Some(path) => path,
+        None => std::env::current_exe().context("finding this program")?.with_file_name("rescue"),
+    };
+    build::build(build::Wish { family, profile, kernel, init, output })
+}
+
+fn inject_arguments(mut parser: lexopt::Parser) -> Result<()> {
+    let mut wish = inject::Wish { device: None, password_for: None, seed: true };
+    let mut output = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("device") => wish.device = Some(PathBuf::from(parser.value()?)),
+            Long("password-stdin") => wish.password_for = Some(parser.value()?.string()?),
+            Long("no-seed") => wish.seed = false,
+            Short('o') | Long("output") => output = Some(PathBuf::from(parser.value()?)),
+            Long("help") | Short('h') => return help(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let Some(output) = output else { return usage("inject needs -o device.cpio") };
+    match (&wish.device, &wish.password_for) {
+        (None, None) => return usage("inject needs --device or --password-stdin"),
+        (Some(device), Some(_)) if device.as_os_str() == "-" => {
+            return usage("--device - and --password-stdin both read standard input");
+        }
+        _ => {}
+    }
+    inject::inject(&wish, &output)
+}
+
+fn run_arguments(mut parser: lexopt::Parser) -> Result<()> {
+    let mut wish = run::Wish::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("image") => wish.image = PathBuf::from(parser.value()?),
+            Long("device") => wish.device = Some(PathBuf::from(parser.value()?)),
+            Long("disk") => wish.disks.push(PathBuf::from(parser.value()?)),
+            Long("ssh-port") => wish.ssh_port = parser.value()?.parse()?,
+            Long("memory") => wish.memory = parser.value()?.parse()?,
+            Long("append") => wish.append = parser.value()?.string()?,
+            Long("internet") => wish.internet = true,
+            Long("help") | Short('h') => return help(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if wish.image.as_os_str().is_empty() {
+        return usage("run needs --image DIR");
+    }
+    run::run(&wish)
+}

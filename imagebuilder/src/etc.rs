@@ -1,0 +1,37 @@
+//! The small text files of the image.
+
+use rescue_schema::manifest::ImageInfo;
+
+/// `/etc/profile`, read by ash and bash. No process is started: it runs at every login. `LOGNAME`
+/// names the login, because `\u` names the first account of uid 0.
+const PROFILE: &str = r#"export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PAGER=less LESS=-R
+umask 022
+case $- in *i*)
+    PS1='(rescue) ${LOGNAME:-root}@\h:\w\$ '
+    if [ -t 1 ]; then
+        case ${TERM:-dumb} in
+            dumb|unknown) ;;
+            *) PS1='\[\033[1;31m\](rescue)\[\033[0m\] \[\033[1m\]${LOGNAME:-root}@\h\[\033[0m\]:\w\$ ' ;;
+        esac
+    fi
+    alias ll='ls -l'
+esac
+"#;
+
+/// Path (without leading slash) and content of each.
+pub(crate) fn files(info: &ImageInfo) -> Vec<(&'static str, String)> {
+    let os_release = format!(
+        "NAME=\"Rescue Kernel\"\nPRETTY_NAME=\"Rescue Kernel {v} ({f}, {p})\"\nID=rescue-kernel\nVERSION_ID=\"{v}\"\nVARIANT_ID={f}-{p}\n",
+        v = info.version,
+        f = info.family,
+        p = info.profile
+    );
+    vec![
+        ("etc/profile", PROFILE.into()),
+        ("etc/shells", "/bin/sh\n/bin/ash\n".into()),
+        ("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".into()),
+        ("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n".into()),
+        ("etc/os-release", os_release),
+    ]
+}

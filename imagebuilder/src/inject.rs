@@ -1,0 +1,198 @@
+//! `imagebuilder inject`: one rescue session's credentials as a cpio that is appended to the image.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use rescue_schema::Secret;
+use rescue_schema::credentials::{Document, LOGIN_NAMES, Login, MAX_DOCUMENT, VERSION};
+use rescue_schema::paths;
+use sha_crypt::PasswordHasher;
+
+use crate::cpio::{Kind, Writer};
+use crate::output::Output;
+
+/// Bytes of seed: twice what fills the kernel's pool (256 bits).
+const SEED_BYTES: usize = 64;
+/// Longest password in bytes (as crypt(5) takes them).
+const MAX_PASSWORD: usize = 512;
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    /// `device.json`, or `-` for standard input; none: an empty document.
+    pub(crate) device: Option<PathBuf>,
+    /// The login whose plain password is on standard input.
+    pub(crate) password_for: Option<String>,
+    /// Whether to add random bytes for the guest's generator.
+    pub(crate) seed: bool,
+}
+
+/// Writes `output`, mode 0600.
+///
+/// # Errors
+/// A document that is wrong, a password that is empty, or those of the file system.
+pub(crate) fn inject(wish: &Wish, output: &Path) -> Result<()> {
+    let document = document(wish)?;
+    let mut seed = [0; SEED_BYTES];
+    if wish.seed {
+        let mut rest = &mut seed[..];
+        while !rest.is_empty() {
+            let got = rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty())
+                .context("asking this machine for random bytes")?;
+            rest = rest.get_mut(got..).unwrap_or_default();
+        }
+    }
+    let archive = archive(&document, wish.seed.then_some(&seed[..]))?;
+    let name = output
+        .file_name()
+        .and_then(|n| n.to_str())
+        .with_context(|| format!("{}: not a file name", output.display()))?;
+    ensure!(!output.is_dir(), "{}: a directory; name a file with -o", output.display());
+    let folder = match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut files = Output::new(folder, archive.len() as u64)?;
+    files.file(name, 0o600, |file| Ok(file.write_all(&archive)?))?;
+    files.commit()
+}
+
+fn document(wish: &Wish) -> Result<Document> {
+    let mut document = match &wish.device {
+        Some(path) if path.as_os_str() == "-" => {
+            read_document("standard input", &mut std::io::stdin().lock())?
+        }
+        Some(path) => {
+            let mut file =
+                std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
+            read_document(&path.display().to_string(), &mut file)?
+        }
+        None => Document::parse(format!("{{\"version\":{VERSION}}}").as_bytes())?,
+    };
+    if let Some(name) = &wish.password_for {
+        let hash = hash(&read_password(&mut std::io::stdin().lock())?)?;
+        set_password(&mut document, name, hash)?;
+    }
+    Ok(document)
+}
+
+/// Reads and validates a document.
+///
+/// # Errors
+/// When it cannot be read or is wrong.
+pub(crate) fn read_document(name: &str, source: &mut dyn Read) -> Result<Document> {
+    let mut bytes = Vec::new();
+    source
+        .take(MAX_DOCUMENT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("reading {name}"))?;
+    Document::parse(&bytes).with_context(|| name.to_string())
+}
+
+fn read_password(source: &mut dyn Read) -> Result<Secret> {
+    let mut bytes = Vec::new();
+    source.take(MAX_PASSWORD as u64 + 2).read_to_end(&mut bytes).context("reading the password")?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| anyhow!("the password on standard input is not UTF-8"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    ensure!(!text.is_empty(), "no password on standard input; give it as one line");
+    ensure!(!text.contains(['\n', '\0']), "the password on standard input is more than one line");
+    ensure!(text.len() <= MAX_PASSWORD, "the password is over {MAX_PASSWORD} bytes");
+    Ok(Secret::new(text))
+}
+
+/// `$6$` with a random salt (crypt(5)).
+fn hash(password: &Secret) -> Result<Secret> {
+    let hash = sha_crypt::ShaCrypt::default()
+        .hash_password(password.expose_secret().as_bytes())
+        .map_err(|e| anyhow!("hashing the password: {e}"))?;
+    Ok(Secret::new(hash.as_str()))
+}
+
+fn set_password(document: &mut Document, name: &str, hash: Secret) -> Result<()> {
+    ensure!(LOGIN_NAMES.contains(&name), "no login {name:?}; there are: {}", LOGIN_NAMES.join(", "));
+    match document.logins.iter_mut().find(|login| login.name == name) {
+        Some(login) => login.password_hash = Some(hash),
+        None => document.logins.push(Login {
+            name: name.into(),
+            password_hash: Some(hash),
+            authorized_keys: Vec::new(),
+        }),
+    }
+    Ok(document.validate()?)
+}
+
+/// The archive, with the parent folders that an image may not have yet.
+///
+/// # Errors
+/// None in practice; the writer's.
+pub(crate) fn archive(document: &Document, seed: Option<&[u8]>) -> Result<Vec<u8>> {
+    let json = serde_json::to_vec(document)?;
+    let mut writer = Writer::new(Vec::new());
+    writer.entry("etc", 0o755, Kind::Directory)?;
+    writer.entry("etc/rescue", 0o700, Kind::Directory)?;
+    writer.entry(paths::DEVICE_DOCUMENT.trim_start_matches('/'), 0o600, Kind::File(&json))?;
+    if let Some(seed) = seed {
+        writer.entry(paths::RANDOM_SEED.trim_start_matches('/'), 0o600, Kind::File(seed))?;
+    }
+    Ok(writer.finish()?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha_crypt::PasswordVerifier;
+    use std::os::unix::fs::PermissionsExt;
+
+    const JSON: &str = r#"{"version":1,"logins":[{"name":"root","authorized_keys":["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEr5zwQYcZ6uQ0pyo5yYy5Q9P8CeSGbPOkT1Lq1rS3vK a"]}]}"#;
+
+    #[test]
+    fn a_password_is_hashed_with_its_own_salt() {
+        let one = hash(&Secret::new("correct horse")).unwrap();
+        let two = hash(&Secret::new("correct horse")).unwrap();
+        assert!(one.expose_secret().starts_with("$6$") && one != two);
+        let parsed = sha_crypt::PasswordHash::new(one.expose_secret()).unwrap();
+        assert!(sha_crypt::ShaCrypt::default().verify_password(b"correct horse", &parsed).is_ok());
+        assert!(sha_crypt::ShaCrypt::default().verify_password(b"correct hors", &parsed).is_err());
+    }
+
+    #[test]
+    fn a_password_goes_into_its_login_or_makes_it() {
+        let mut document = Document::parse(JSON.as_bytes()).unwrap();
+        set_password(&mut document, "root", hash(&Secret::new("x")).unwrap()).unwrap();
+        set_password(&mut document, "admin", hash(&Secret::new("y")).unwrap()).unwrap();
+        assert_eq!(document.logins.len(), 2);
+        assert_eq!(document.logins[0].authorized_keys.len(), 1);
+        assert!(set_password(&mut document, "bob", Secret::new("$6$a$b")).is_err());
+    }
+
+    #[test]
+    fn passwords_are_one_line() {
+        assert_eq!(read_password(&mut &b"a b\n"[..]).unwrap().expose_secret(), "a b");
+        for wrong in [&b""[..], b"\n", b"a\nb\n", b"a\0", &[0xff], &[b'a'; 600]] {
+            assert!(read_password(&mut &wrong[..]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_file_is_private_and_without_a_seed_always_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let json = folder.path().join("device.json");
+        std::fs::write(&json, JSON).unwrap();
+        let wish = Wish { device: Some(json), password_for: None, seed: false };
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        inject(&wish, &a).unwrap();
+        inject(&wish, &b).unwrap();
+        assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+        assert_eq!(std::fs::metadata(&a).unwrap().permissions().mode() & 0o777, 0o600);
+        inject(&Wish { seed: true, ..wish }, &b).unwrap();
+        assert!(std::fs::read(&b).unwrap().len() > std::fs::read(&a).unwrap().len() + SEED_BYTES);
+    }
+
+    #[test]
+    fn a_wrong_document_writes_nothing() {
+        let text = format!("{:#}", read_document("x", &mut &b"{\"version\":9}"[..]).unwrap_err());
+        assert!(text.contains("version"), "{text}");
+    }
+}

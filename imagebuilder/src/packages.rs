@@ -1,0 +1,298 @@
+//! Packages through the host's own apt: its sources, its signature checks, its versions. Downloaded
+//! and unpacked once, under the SHA-256 that apt's signed lists give them; with a warm cache
+//! nothing here calls the network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use crate::store::Pack;
+use crate::{deb, progress};
+
+const REFRESH: &str = "run: apt-get update";
+
+/// A package as apt's lists have it, in the version that apt would install.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// SHA-256 of the package file, lower-case hexadecimal.
+    pub(crate) sha256: String,
+    /// Bytes of the package file.
+    pub(crate) size: u64,
+    pub(crate) section: String,
+    /// Names of packages it depends on, the first of each alternative.
+    pub(crate) depends: Vec<String>,
+}
+
+/// Looks packages up in apt's lists; touches no network.
+///
+/// # Errors
+/// When apt is missing, or knows one of them not at all or not from a list.
+pub(crate) fn look_up(names: &BTreeSet<String>) -> Result<BTreeMap<String, Package>> {
+    let found = ask(names)?;
+    for name in names {
+        ensure!(found.contains_key(name), "package {name} is not in apt's lists; {REFRESH}");
+    }
+    Ok(found)
+}
+
+fn ask(names: &BTreeSet<String>) -> Result<BTreeMap<String, Package>> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let output = Command::new("apt-cache")
+        .args(["show", "--no-all-versions", "--"])
+        .args(names)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| anyhow!("running apt-cache: {e}; packages come through the host's apt, or use --kernel and --modules on Debian"))?;
+    Ok(parse_show(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Adds what those packages depend on, as far as it is libraries: programs need no more.
+///
+/// # Errors
+/// As [`look_up`].
+pub(crate) fn with_libraries(names: &BTreeSet<String>) -> Result<BTreeMap<String, Package>> {
+    let mut all = look_up(names)?;
+    let mut asked = names.clone();
+    let mut fresh: Vec<Package> = all.values().cloned().collect();
+    while !fresh.is_empty() {
+        let wanted: BTreeSet<String> =
+            fresh.iter().flat_map(|p| p.depends.iter()).filter(|n| !asked.contains(*n)).cloned().collect();
+        asked.extend(wanted.iter().cloned());
+        // A name that apt does not know is virtual, and no library's.
+        fresh = ask(&wanted)?.into_values().filter(|p| p.section.ends_with("libs")).collect();
+        all.extend(fresh.iter().map(|p| (p.name.clone(), p.clone())));
+    }
+    Ok(all)
+}
+
+/// Reads what `apt-cache show` prints.
+fn parse_show(text: &str) -> BTreeMap<String, Package> {
+    let mut found = BTreeMap::new();
+    for stanza in text.split("\n\n") {
+        let field = |name: &str| {
+            stanza
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+                .unwrap_or_default()
+                .trim()
+        };
+        let mut depends = Vec::new();
+        for list in [field("Pre-Depends"), field("Depends")] {
+            for alternatives in list.split(',') {
+                let first = alternatives.split('|').next().unwrap_or_default().trim();
+                let name = first.split([' ', '(', ':']).next().unwrap_or_default();
+                if !name.is_empty() {
+                    depends.push(name.to_string());
+                }
+            }
+        }
+        let sha256 = field("SHA256").to_ascii_lowercase();
+        let name = field("Package");
+        if name.is_empty() || sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+            continue;
+        }
+        found.entry(name.to_string()).or_insert(Package {
+            name: name.to_string(),
+            version: field("Version").to_string(),
+            size: field("Size").parse().unwrap_or(0),
+            section: field("Section").to_string(),
+            sha256,
+            depends,
+        });
+    }
+    found
+}
+
+/// The versioned package behind a kernel's meta-package.
+///
+/// # Errors
+/// As [`look_up`].
+pub(crate) fn kernel(meta: &str) -> Result<Package> {
+    let mut package = one(meta)?;
+    if let Some(real) = package.depends.iter().find(|n| n.starts_with("linux-image-")) {
+        package = one(&real.clone())?;
+    }
+    Ok(package)
+}
+
+fn one(name: &str) -> Result<Package> {
+    look_up(&BTreeSet::from([name.to_string()]))?
+        .remove(name)
+        .ok_or_else(|| anyhow!("package {name}: {REFRESH}"))
+}
+
+/// The cache of packages: `debs/<sha256>.deb` and `packs/<sha256>/`.
+pub(crate) struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// `$XDG_CACHE_HOME/rescue-kernel`, or `~/.cache/rescue-kernel`.
+    ///
+    /// # Errors
+    /// When there is neither variable, or the folder cannot be made.
+    pub(crate) fn open() -> Result<Self> {
+        let home = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let base = home("XDG_CACHE_HOME")
+            .or_else(|| home("HOME").map(|h| h.join(".cache")))
+            .context("neither XDG_CACHE_HOME nor HOME is set; set one, for the package cache")?;
+        let root = base.join("rescue-kernel");
+        for folder in ["debs", "packs"] {
+            let path = root.join(folder);
+            std::fs::create_dir_all(&path)
+                .with_context(|| format!("making the package cache {}", path.display()))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// Downloads and unpacks what is not there yet, and opens all of them.
+    ///
+    /// # Errors
+    /// When apt cannot download one, or one is damaged.
+    pub(crate) fn fetch(&self, packages: &[&Package]) -> Result<BTreeMap<String, Pack>> {
+        let pack = |p: &Package| Pack::open(&self.root.join("packs").join(&p.sha256));
+        let missing: Vec<&Package> =
+            packages.iter().copied().filter(|p| pack(p).is_none() && !self.deb(p).exists()).collect();
+        if !missing.is_empty() {
+            self.download(&missing)?;
+        }
+        let mut packs = BTreeMap::new();
+        for package in packages {
+            let opened = match pack(package) {
+                Some(pack) => pack,
+                None => {
+                    self.unpack(package)?;
+                    pack(package)
+                        .with_context(|| format!("package {}: unpacked, and not readable", package.name))?
+                }
+            };
+            packs.insert(package.name.clone(), opened);
+        }
+        Ok(packs)
+    }
+
+    fn deb(&self, package: &Package) -> PathBuf {
+        self.root.join("debs").join(format!("{}.deb", package.sha256))
+    }
+
+    fn download(&self, packages: &[&Package]) -> Result<()> {
+        let folder = tempfile::tempdir_in(&self.root).context("making a folder for downloads")?;
+        let bar = progress::bytes("downloading", packages.iter().map(|p| p.size).sum());
+        let errors = tempfile::tempfile()?;
+        let mut child = Command::new("apt-get")
+            .args(["-q", "-o", "Dpkg::Use-Pty=0", "download", "--"])
+            .args(packages.iter().map(|p| format!("{}={}", p.name, p.version)))
+            .current_dir(folder.path())
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors.try_clone()?)
+            .spawn()
+            .map_err(|e| anyhow!("running apt-get: {e}; packages come through the host's apt"))?;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            bar.set_position(folder_bytes(folder.path()));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        };
+        bar.finish_and_clear();
+        if !status.success() {
+            bail!("downloading packages: {}; {REFRESH}, and check the network", first_error(errors));
+        }
+        for entry in std::fs::read_dir(folder.path())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "deb") {
+                // The file's own digest says which package it is; its name is apt's affair.
+                let digest = hex(&digest_file(&path)?);
+                if packages.iter().any(|p| p.sha256 == digest) {
+                    std::fs::rename(&path, self.root.join("debs").join(format!("{digest}.deb")))
+                        .context("moving a package into the cache")?;
+                }
+            }
+        }
+        match packages.iter().find(|p| !self.deb(p).exists()) {
+            Some(p) => bail!(
+                "package {} {}: what was downloaded is not what apt's lists say; {REFRESH}",
+                p.name,
+                p.version
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn unpack(&self, package: &Package) -> Result<()> {
+        let path = self.deb(package);
+        let digest = hex(&digest_file(&path)?);
+        if digest != package.sha256 {
+            let _ = std::fs::remove_file(&path);
+            bail!("package {} in the cache was damaged and is removed; run this again", package.name);
+        }
+        let folder = tempfile::tempdir_in(&self.root).context("making a folder to unpack into")?;
+        let bar = progress::bytes(&format!("unpacking {}", package.name), package.size);
+        deb::unpack_file(&path, folder.path(), &bar).with_context(|| format!("package {}", package.name))?;
+        bar.finish_and_clear();
+        let place = self.root.join("packs").join(&package.sha256);
+        let _ = std::fs::remove_dir_all(&place);
+        let made = folder.keep();
+        if let Err(error) = std::fs::rename(&made, &place) {
+            let _ = std::fs::remove_dir_all(&made);
+            // Another build may have been first; what it made is as good.
+            ensure!(Pack::open(&place).is_some(), "moving {} into the cache: {error}", package.name);
+        }
+        // The package itself is not needed any more.
+        let _ = std::fs::remove_file(&path);
+        Ok(())
+    }
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
+}
+
+fn first_error(mut file: std::fs::File) -> String {
+    use std::io::{Read, Seek};
+    let mut text = String::new();
+    let _ = file.rewind().and_then(|()| file.take(65_536).read_to_string(&mut text));
+    let line = text.lines().find(|l| l.starts_with("E: ")).or_else(|| text.lines().next());
+    line.unwrap_or("apt-get failed").trim_start_matches("E: ").to_string()
+}
+
+fn digest_file(path: &Path) -> Result<[u8; 32]> {
+    let mut file = std::fs::File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut hash = Sha256::new();
+    std::io::copy(&mut file, &mut hash).with_context(|| format!("reading {}", path.display()))?;
+    Ok(hash.finalize().into())
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn show_is_read() {
+        let sha = "0".repeat(64);
+        let text = format!(
+            "Package: a\nVersion: 1:2-3\nSection: utils\nSize: 7\nPre-Depends: libc6:any (>= 2)\nDepends: libx1 (= 2) | liby, libz\nSHA256: {sha}\n\nPackage: a\nVersion: 0\nSHA256: {sha}\n\nPackage: installed-only\nVersion: 1\n"
+        );
+        let found = parse_show(&text);
+        assert_eq!(found.len(), 1);
+        let package = &found["a"];
+        assert_eq!((package.version.as_str(), package.size), ("1:2-3", 7));
+        assert_eq!(package.depends, ["libc6", "libx1", "libz"]);
+    }
+}

@@ -1,0 +1,273 @@
+//! From facts to an image: which entries it has and where each comes from. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rescue_schema::manifest::ImageInfo;
+
+use crate::deb::resolve_link;
+use crate::etc;
+use crate::kmod::closure::Modules;
+use crate::kmod::{Packing, tables};
+use crate::observe::{Content, Facts, FileFact, PROGRAM_FOLDERS};
+use crate::spec::Spec;
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Node {
+    Directory,
+    File(Content),
+    Symlink(String),
+    CharDevice(u32, u32),
+}
+
+/// One entry of the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Permission bits.
+    pub(crate) mode: u32,
+    pub(crate) node: Node,
+    /// `name=version` of a package, `host`, or `rescue`.
+    pub(crate) origin: String,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) info: ImageInfo,
+    pub(crate) vmlinuz: Content,
+    /// By path without leading slash, which is the order in the archive.
+    pub(crate) entries: BTreeMap<String, Entry>,
+    /// How many modules are among them.
+    pub(crate) modules: usize,
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let i = &self.info;
+        write!(
+            f,
+            "{} {}: kernel {}, {} modules, {} entries",
+            i.family,
+            i.profile,
+            i.kernel,
+            self.modules,
+            self.entries.len()
+        )
+    }
+}
+
+/// Links to `/init` that busybox must not take, and applets that have no place here.
+const OWN_LINKS: [&str; 4] = ["sbin/reboot", "sbin/poweroff", "sbin/halt", "sbin/shutdown"];
+const NO_APPLET: [&str; 2] = ["init", "linuxrc"];
+
+const DIRECTORIES: [(&str, u32); 17] = [
+    ("bin", 0o755),
+    ("dev", 0o755),
+    ("etc", 0o755),
+    ("etc/rescue", 0o700),
+    ("home", 0o755),
+    ("lib", 0o755),
+    ("mnt", 0o755),
+    ("proc", 0o555),
+    ("root", 0o700),
+    ("run", 0o755),
+    ("sbin", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("usr", 0o755),
+    ("var", 0o755),
+    ("var/log", 0o755),
+    ("var/tmp", 0o1777),
+];
+/// Before devtmpfs is mounted, PID 1 needs somewhere to speak. Numbers: Documentation/admin-guide/devices.txt.
+const DEVICES: [(&str, u32, u32, u32); 3] =
+    [("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/kmsg", 0o644, 1, 11)];
+
+const OWN: &str = "rescue";
+
+/// Plans.
+///
+/// # Errors
+/// A program, library or module that is wanted and not there.
+pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
+    let info = ImageInfo {
+        family: spec.family.clone(),
+        profile: spec.profile_name.clone(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        kernel: facts.kernel.release.clone(),
+    };
+    let mut image = Image::default();
+    for (path, mode) in DIRECTORIES {
+        image.put(path, mode, Node::Directory, OWN)?;
+    }
+    for (path, mode, major, minor) in DEVICES {
+        image.put(path, mode, Node::CharDevice(major, minor), OWN)?;
+    }
+    image.put("init", 0o755, Node::File(Content::Host(facts.init.clone(), Packing::Plain)), OWN)?;
+    for path in OWN_LINKS.into_iter().chain(["bin/rescue"]) {
+        image.put(path, 0o777, Node::Symlink("/init".into()), OWN)?;
+    }
+    for (path, text) in etc::files(&info) {
+        image.text(path, text)?;
+    }
+    image.text("etc/rescue/image.json", serde_json::to_string(&info)? + "\n")?;
+    let modules = modules(&mut image, spec, facts)?;
+    for set in &spec.toolsets {
+        for tool in &set.packages {
+            for program in &tool.programs {
+                program_of(&mut image, facts, &tool.name, program)
+                    .with_context(|| format!("toolsets/{}.toml", set.name))?;
+            }
+        }
+    }
+    applets(&mut image, facts)?;
+    Ok(Plan { info, vmlinuz: facts.kernel.vmlinuz.clone(), entries: image.entries, modules })
+}
+
+#[derive(Default)]
+struct Image {
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Image {
+    fn put(&mut self, path: &str, mode: u32, node: Node, origin: &str) -> Result<()> {
+        let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+        for folder in folders {
+            let made = Entry { mode: 0o755, node: Node::Directory, origin: OWN.into() };
+            let entry = self.entries.entry(folder.to_string()).or_insert(made);
+            ensure!(entry.node == Node::Directory, "/{path}: /{folder} is not a directory of the image");
+        }
+        let entry = Entry { mode, node, origin: origin.to_string() };
+        match self.entries.get(path) {
+            Some(old) if *old != entry => bail!("/{path} comes from both {} and {origin}", old.origin),
+            Some(_) => {}
+            None => drop(self.entries.insert(path.to_string(), entry)),
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, path: &str, text: String) -> Result<()> {
+        self.put(path, 0o644, Node::File(Content::Inline(text.into_bytes())), OWN)
+    }
+}
+
+fn modules(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<usize> {
+    let kernel = &facts.kernel;
+    let profile = &spec.profile;
+    let chosen = Modules::new(&kernel.modules, &kernel.builtin)
+        .closure(&profile.modules, &profile.modules_if_present, &profile.modules_without)
+        .with_context(|| format!("families/{}.toml: kernel {}", spec.family, kernel.release))?;
+    let folder = format!("lib/modules/{}", kernel.release);
+    for module in &chosen {
+        let content = kernel.files.get(&module.path).cloned().context("a module without content")?;
+        image.put(&format!("{folder}/{}", module.path), 0o644, Node::File(content), &kernel.origin)?;
+    }
+    let tables = tables::tables(&chosen);
+    for (name, text) in [
+        ("modules.dep", tables.dep),
+        ("modules.alias", tables.alias),
+        ("modules.softdep", tables.softdep),
+        ("modules.builtin", kernel.builtin.clone()),
+    ] {
+        image.text(&format!("{folder}/{name}"), text)?;
+    }
+    Ok(chosen.len())
+}
+
+fn program_of(image: &mut Image, facts: &Facts, package: &str, program: &str) -> Result<()> {
+    let missing = || anyhow!("package {package} has no program {program}; correct its list of programs");
+    let files = &facts.packages.get(package).ok_or_else(missing)?.files;
+    let path = PROGRAM_FOLDERS
+        .iter()
+        .map(|folder| format!("{folder}/{program}"))
+        .find(|path| files.contains_key(path))
+        .ok_or_else(missing)?;
+    take(image, facts, package, &path).with_context(|| format!("program {program} of package {package}"))
+}
+
+/// Takes a file, what its links lead to, and what it needs.
+fn take(image: &mut Image, facts: &Facts, package: &str, path: &str) -> Result<()> {
+    let mut queue = vec![(package.to_string(), path.to_string())];
+    let mut seen = BTreeSet::new();
+    while let Some((package, path)) = queue.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
+        }
+        let facts_of = facts.packages.get(&package).with_context(|| format!("package {package}"))?;
+        let origin = format!("{package}={}", facts_of.package.version);
+        match facts_of.files.get(&path).with_context(|| format!("{path} is not in package {package}"))? {
+            FileFact::Symlink(target) => {
+                let to = resolve_link(&path, target).with_context(|| format!("{path} -> {target}"))?;
+                image.put(&path, 0o777, Node::Symlink(target.clone()), &origin)?;
+                let owner = owner(facts, &package, &to)
+                    .with_context(|| format!("{path} -> {target}: no such file"))?;
+                queue.push((owner, to));
+            }
+            FileFact::Regular { mode, needs } => {
+                let content = Content::Packed { package: package.clone(), path: path.clone() };
+                image.put(&path, *mode, Node::File(content), &origin)?;
+                let Some(needs) = needs else { continue };
+                let loader = needs.loader.iter().map(|l| l.trim_start_matches('/').to_string());
+                for path in loader {
+                    let owner = owner(facts, &package, &path)
+                        .with_context(|| format!("no package has its loader {path}"))?;
+                    queue.push((owner, path));
+                }
+                for name in &needs.libraries {
+                    queue.push(library(facts, &needs.folders, name).with_context(|| {
+                        format!("{path} needs {name}, which none of its packages has; add the package to the toolset")
+                    })?);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn owner(facts: &Facts, first: &str, path: &str) -> Option<String> {
+    let has = |name: &str| facts.packages.get(name).is_some_and(|p| p.files.contains_key(path));
+    if has(first) {
+        return Some(first.to_string());
+    }
+    facts.packages.keys().find(|name| has(name)).cloned()
+}
+
+/// Where ld.so of Debian looks, beside what a file names itself (ld.so(8)).
+const LIBRARY_FOLDERS: [&str; 6] =
+    ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib64", "lib", "usr/lib"];
+
+fn library(facts: &Facts, folders: &[String], name: &str) -> Option<(String, String)> {
+    let own = folders.iter().map(|f| f.trim_matches('/'));
+    own.chain(LIBRARY_FOLDERS).find_map(|folder| {
+        let path = format!("{folder}/{name}");
+        Some((owner(facts, "", &path)?, path))
+    })
+}
+
+/// Links every applet of busybox, unless a program of that name is there: the full one wins, in
+/// whatever folder it is.
+fn applets(image: &mut Image, facts: &Facts) -> Result<()> {
+    let Some(busybox) =
+        ["bin/busybox", "usr/bin/busybox"].into_iter().find(|p| image.entries.contains_key(*p))
+    else {
+        return Ok(());
+    };
+    if let Some(entry) = image.entries.get(busybox).filter(|_| busybox != "bin/busybox").cloned() {
+        image.entries.remove(busybox);
+        image.entries.insert("bin/busybox".into(), entry);
+    }
+    let origin = image.entries.get("bin/busybox").map(|e| e.origin.clone()).unwrap_or_default();
+    let in_path = |path: &str| {
+        path.rsplit_once('/').filter(|p| PROGRAM_FOLDERS.contains(&p.0)).map(|p| p.1.to_string())
+    };
+    let taken: BTreeSet<String> = image.entries.keys().filter_map(|p| in_path(p)).collect();
+    for applet in &facts.applets {
+        let name = applet.rsplit('/').next().unwrap_or(applet);
+        if taken.contains(name) || NO_APPLET.contains(&name) || in_path(applet).is_none() {
+            continue;
+        }
+        image.put(applet, 0o777, Node::Symlink("/bin/busybox".into()), &origin)?;
+    }
+    Ok(())
+}
