@@ -5,6 +5,9 @@
 
 pub mod files;
 pub mod log;
+pub mod netlink;
 pub mod notify;
+pub mod packet;
+pub mod random;
 pub mod spawn;
 pub mod time;
