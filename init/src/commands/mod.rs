@@ -6,6 +6,7 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod netd;
 mod sshd;
 mod status;
 
@@ -31,6 +32,7 @@ const COMMANDS: &[Command] = &[
     status::COMMAND,
     sshd::COMMAND,
     sshd::CONNECTION,
+    netd::COMMAND,
 ];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.

@@ -6,10 +6,13 @@
 pub mod cmdline;
 pub mod files;
 pub mod log;
+pub mod netlink;
 pub mod notify;
+pub mod packet;
 pub mod power;
 pub mod process;
 pub mod pty;
+pub mod random;
 pub mod ready;
 pub mod signals;
 pub mod spawn;
