@@ -6,5 +6,9 @@
 pub mod files;
 pub mod log;
 pub mod notify;
+pub mod random;
+pub mod secrets;
+pub mod shared_file;
 pub mod spawn;
 pub mod time;
+pub mod tty;
