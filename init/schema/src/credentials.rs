@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
+use crate::crypt;
 use crate::network::Network;
 
 /// Longest document in bytes. A real one with two logins and a host key is some 2 KiB.
@@ -15,8 +16,6 @@ pub const MAX_DOCUMENT: usize = 1 << 20;
 pub const VERSION: u32 = 1;
 /// The accounts that the user of a rescue knows.
 pub const LOGIN_NAMES: [&str; 2] = ["root", "admin"];
-/// Longest password hash: yescrypt's with the longest salt is below 150 bytes.
-const MAX_HASH: usize = 256;
 /// Longest line of `authorized_keys`, a 16384-bit RSA key with options.
 const MAX_KEY_LINE: usize = 8192;
 /// Most lines of `authorized_keys` a login.
@@ -93,7 +92,8 @@ pub struct Beacon {
 pub struct Login {
     /// `root` or `admin`.
     pub name: String,
-    /// crypt(5) hash: `$6$` (SHA-512), `$5$` (SHA-256), `$y$` (yescrypt) or `$2b$` (bcrypt).
+    /// crypt(5) hash that [`crypt::check`] takes: `$6$` (SHA-512), `$5$` (SHA-256), `$y$`
+    /// (yescrypt) or `$2b$` (bcrypt).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<Secret>,
     /// Lines as in sshd(8) `AUTHORIZED_KEYS FILE FORMAT`.
@@ -210,7 +210,7 @@ impl Login {
             return fail(at, "neither password_hash nor authorized_keys".into());
         }
         if let Some(hash) = &self.password_hash {
-            check_hash(hash.expose_secret())
+            crypt::check(hash.expose_secret())
                 .or_else(|reason| fail(format!("{at}.password_hash"), reason.into()))?;
         }
         check_key_lines(&self.authorized_keys, &format!("{at}.authorized_keys"))
@@ -296,22 +296,6 @@ pub(crate) fn is_host_name(text: &str) -> bool {
         })
 }
 
-/// A crypt(5) hash of a scheme that the machine verifies, fit for a field of shadow(5).
-fn check_hash(hash: &str) -> Result<(), &'static str> {
-    const SCHEMES: [&str; 6] = ["$6$", "$5$", "$y$", "$2b$", "$2a$", "$2y$"];
-    if hash.len() > MAX_HASH {
-        return Err("longer than any crypt(5) hash");
-    }
-    if !SCHEMES.iter().any(|scheme| hash.starts_with(scheme)) {
-        return Err("not a $6$, $5$, $y$ or $2b$ hash (a plain password is never taken)");
-    }
-    // crypt(5): hashes are printable ASCII without `:`, `;`, `*`, `!` and `\`.
-    if hash.bytes().any(|b| !b.is_ascii_graphic() || b":;*!\\".contains(&b)) {
-        return Err("has a character that no crypt(5) hash has");
-    }
-    Ok(())
-}
-
 fn check_key_lines(lines: &[String], at: &str) -> Result<(), DocumentError> {
     if lines.len() > MAX_KEYS {
         return fail(at, format!("{} keys; at most {MAX_KEYS}", lines.len()));
@@ -346,8 +330,8 @@ mod tests {
         let json = r#"{ "version": 1,
           "device":  { "id": "srv-0142", "hostname": "db7", "family": "redhat" },
           "session": { "id": "7d5c", "beacon": { "url": "https://portal.example/x", "token": "t" } },
-          "logins":  [ { "name": "root",  "password_hash": "$6$ab$cd", "authorized_keys": ["ssh-ed25519 AAAA x"] },
-                       { "name": "admin", "password_hash": "$y$j9T$ab$cd" } ],
+          "logins":  [ { "name": "root",  "password_hash": "$6$abc$dv7vAygfDghQeO8lNAuLv4y4HAQXw9d6a14dcjFGfTijFc0S6MgzM7g53hZv6MaGDXhNpGxhpXakWuTlqHtzn.", "authorized_keys": ["ssh-ed25519 AAAA x"] },
+                       { "name": "admin", "password_hash": "$y$j9T$fstNqhgYoubnmc2FkFyho.$TAnGmytgt1ugmhxLhw7P1Y0wleoWMhmRWByAtLDg.C0" } ],
           "ssh":     { "host_keys": ["-----BEGIN OPENSSH PRIVATE KEY-----\nx"], "user_ca_keys": [], "port": 22 },
           "network": { "links": [ {"mac": "52:54:00:00:00:01", "dhcp4": true} ], "dns": { "servers": ["192.0.2.53"], "search": [] } } }"#;
         let document = Document::parse(json.as_bytes()).unwrap();
@@ -365,6 +349,10 @@ mod tests {
                 "logins[0].password_hash",
             ),
             (r#"{"version":1,"logins":[{"name":"bob","password_hash":"$6$a$b"}]}"#, "logins[0].name"),
+            (
+                r#"{"version":1,"logins":[{"name":"root","password_hash":"$2b$31$L1v5SJDC.mu9CWN7.ebReOyrBmMkvZnge0wGSQwmokvTG8m373bMO"}]}"#,
+                "logins[0].password_hash: asks for a bcrypt cost",
+            ),
             (r#"{"version":1,"logins":[{"name":"root"}]}"#, "logins[0]"),
             (r#"{"version":1,"device":{"hostname":"a b"}}"#, "device.hostname"),
             (r#"{"version":2}"#, "version"),

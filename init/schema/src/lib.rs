@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod credentials;
+pub mod crypt;
 pub mod manifest;
 pub mod network;
 pub mod paths;
