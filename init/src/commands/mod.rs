@@ -8,6 +8,8 @@
 
 use std::process::ExitCode;
 
+mod console;
+
 /// A verb.
 pub struct Command {
     /// What is typed.
@@ -23,7 +25,7 @@ pub struct Command {
 }
 
 /// Every verb, in the order in which `rescue help` lists them.
-const COMMANDS: &[Command] = &[];
+const COMMANDS: &[Command] = &[console::COMMAND];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.
 #[derive(Debug)]
