@@ -6,11 +6,14 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod console;
 mod netd;
 mod sshd;
 mod status;
 
 use std::process::ExitCode;
+
+mod console;
 
 /// A verb.
 pub struct Command {
@@ -33,6 +36,7 @@ const COMMANDS: &[Command] = &[
     sshd::COMMAND,
     sshd::CONNECTION,
     netd::COMMAND,
+    console::COMMAND,
 ];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.
