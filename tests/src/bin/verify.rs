@@ -1,2 +1,131 @@
-//! x
-fn main() {}
+//! `cargo verify`: everything that must hold before a change is merged.
+
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rescue_tests::image::workspace;
+use rescue_tests::lab::Bench;
+use rescue_tests::narrate::{Narrator, seconds};
+use rescue_tests::runner::{self, Tally};
+use rescue_tests::scenarios::{SCENARIOS, Scenario};
+use rescue_tests::{apt, process};
+
+const USAGE: &str = "\
+usage: cargo verify -- [--only TEXT]… [--list]
+
+Formatting, lints, the unit tests of the workspace, and every scenario in QEMU.
+  --only TEXT   only the scenarios whose name holds TEXT, and nothing else
+  --list        the names of the scenarios";
+
+/// For cargo, which may have everything to compile.
+const COMPILE: Duration = Duration::from_secs(45 * 60);
+
+struct Wishes {
+    only: Vec<String>,
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let wishes = match arguments() {
+        Ok(Some(wishes)) => wishes,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("verify: {error:#}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match verify(&wishes) {
+        Ok(Tally { failed: 0, .. }) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("verify: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn arguments() -> Result<Option<Wishes>> {
+    use lexopt::prelude::*;
+    let mut wishes = Wishes { only: Vec::new(), list: false };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("only") => wishes.only.push(parser.value()?.string()?),
+            Long("list") => wishes.list = true,
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Some(wishes))
+}
+
+fn verify(wishes: &Wishes) -> Result<Tally> {
+    let chosen: Vec<&'static Scenario> = SCENARIOS
+        .iter()
+        .filter(|s| wishes.only.is_empty() || wishes.only.iter().any(|text| s.name.contains(text.as_str())))
+        .collect();
+    if wishes.list {
+        chosen.iter().for_each(|scenario| println!("{}", scenario.name));
+        return Ok(Tally::default());
+    }
+    if chosen.is_empty() {
+        bail!("no scenario's name holds {}; `cargo verify -- --list` names them", wishes.only.join(" or "));
+    }
+    let whole = wishes.only.is_empty();
+    let mut story = Narrator::new(if whole { 5 } else { 2 });
+    story.step("Packages");
+    apt::install_missing(|command| story.command(command))?;
+    story.say("every program that is needed is there");
+    let mut failed_checks = Vec::new();
+    if whole {
+        for (title, words) in CHECKS {
+            story.step(title);
+            if let Err(error) = cargo(&story, words) {
+                println!("{error:#}");
+                failed_checks.push(*title);
+            }
+        }
+    }
+    story.step("Scenarios");
+    let mut tally = runner::run(&Bench::default(), &chosen)?;
+    for check in &failed_checks {
+        println!("FAILED  {check}");
+    }
+    tally.failed += failed_checks.len();
+    tally.passed += if whole { CHECKS.len() - failed_checks.len() } else { 0 };
+    println!("\nafter {}:", seconds(story.so_far()));
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    Ok(tally)
+}
+
+/// What cargo checks: each row is a title and the words after `cargo`.
+const CHECKS: &[(&str, &[&str])] = &[
+    ("Formatting", &["fmt", "--all", "--check"]),
+    ("Lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    ("Unit tests", &["test", "--quiet", "--workspace"]),
+];
+
+fn cargo(story: &Narrator, words: &[&str]) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words).current_dir(workspace());
+    story.command(&format!("cargo {}", words.join(" ")));
+    let title = words.first().copied().unwrap_or_default();
+    let output = story.during(&format!("cargo {title}"), || process::run(&mut command, b"", COMPILE))?;
+    if output.status != 0 {
+        bail!("{}{}", output.stdout, output.stderr);
+    }
+    let tests: usize = output.stdout.lines().filter_map(passed_tests).sum();
+    if tests > 0 {
+        story.say(&format!("{tests} tests passed"));
+    }
+    Ok(())
+}
+
+/// The count in a line of the test harness: `test result: ok. 12 passed; 0 failed; …`.
+fn passed_tests(line: &str) -> Option<usize> {
+    line.strip_prefix("test result: ok. ")?.split(' ').next()?.parse().context("a count").ok()
+}

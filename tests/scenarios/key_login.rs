@@ -1,0 +1,13 @@
+//! An injected key lets root in, with exit statuses, standard input and both outputs kept apart.
+use crate::lab::Lab;
+use crate::process::Output;
+
+pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
+    let device = lab.device()?.key_login("root")?.build()?;
+    let vm = lab.ready(&device, &[])?;
+    let guest = vm.ssh(&device, "root")?;
+    assert_eq!(guest.ok("id -u")?, "0");
+    let told = guest.run_with_input("cat; echo err >&2; exit 7", b"in")?;
+    assert_eq!(told, Output { status: 7, stdout: "in".into(), stderr: "err\n".into() });
+    Ok(())
+}

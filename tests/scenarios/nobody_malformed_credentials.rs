@@ -1,0 +1,23 @@
+//! A malformed or over-long device document lets nobody in, and the console names the field but not
+//! what stood in it.
+use crate::console::Mark;
+use crate::lab::Lab;
+use crate::vm::limit;
+
+pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
+    let device = lab.root_device()?;
+    let plain = br#"{"version":1,"logins":[{"name":"root","password_hash":"hunter2hunter2"}]}"#;
+    let long = vec![b' '; rescue_schema::credentials::MAX_DOCUMENT + 1];
+    for (document, message) in [
+        (&plain[..], "logins[0].password_hash"),
+        (br#"{"version":1,"logins":[{"name":"root"}],"pasword":""}"#, "pasword"),
+        (&[0xff, 0, 7], "device.json"),
+        (&long, "at most"),
+    ] {
+        let vm = lab.rescue_with_document(document)?.start()?;
+        vm.console.line(message, Mark::default(), limit(60))?;
+        super::nobody_without_credentials::closed(&vm, &device)?;
+        assert!(!vm.console.lines().iter().any(|line| line.contains("hunter2")), "a secret on the console");
+    }
+    Ok(())
+}

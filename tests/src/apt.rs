@@ -1,0 +1,127 @@
+//! The Debian packages that the tests and the demo need, and installing those that are missing.
+//! What cannot be installed is named; nothing is skipped.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+use crate::qemu::QEMU;
+
+/// A program and the package that brings it.
+pub struct Need {
+    program: &'static str,
+    package: &'static str,
+}
+
+const fn need(program: &'static str, package: &'static str) -> Need {
+    Need { program, package }
+}
+
+/// Everything that is called by name. `qemu-utils` is not among them: from backports it conflicts
+/// with the stable `qemu-system-x86`.
+pub const NEEDS: &[Need] = &[
+    need(QEMU, "qemu-system-x86"),
+    need("ssh", "openssh-client"),
+    need("ssh-keygen", "openssh-client"),
+    need("mkpasswd", "whois"),
+    need("setpriv", "util-linux"),
+    need("unshare", "util-linux"),
+    need("sfdisk", "fdisk"),
+    need("mke2fs", "e2fsprogs"),
+    need("debugfs", "e2fsprogs"),
+    need("mkfs.vfat", "dosfstools"),
+    need("mkswap", "util-linux"),
+    need("mmdebstrap", "mmdebstrap"),
+    need("grub-mkimage", "grub-common"),
+    need("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
+    need("cpio", "cpio"),
+    need("tar", "tar"),
+    need("cc", "gcc"),
+    need("depmod", "kmod"),
+    need("zstd", "zstd"),
+];
+
+/// Names of the packages that are missing, each once.
+pub fn missing() -> Vec<&'static str> {
+    let mut packages: Vec<&str> =
+        NEEDS.iter().filter(|need| !is_there(need.program)).map(|need| need.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn is_there(program: &str) -> bool {
+    if program.starts_with('/') {
+        return Path::new(program).exists();
+    }
+    process::path_with_sbin().split(':').any(|dir| Path::new(dir).join(program).is_file())
+}
+
+/// Installs what is missing. `say` is told each command before it runs.
+///
+/// # Errors
+/// When packages are missing and cannot be installed; with the command that installs them.
+pub fn install_missing(say: impl Fn(&str)) -> Result<()> {
+    let packages = missing();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let by_hand = format!("sudo apt-get install {}", packages.join(" "));
+    let root = rustix::process::geteuid().is_root();
+    let sudo = !root
+        && process::run(Command::new("sudo").args(["-n", "true"]), b"", Duration::from_secs(20))
+            .is_ok_and(|output| output.status == 0);
+    if !root && !sudo {
+        bail!("these packages are missing, and installing them needs root: {by_hand}");
+    }
+    let apt = |words: &[&str]| {
+        let mut command = Command::new(if sudo { "sudo" } else { "apt-get" });
+        if sudo {
+            command.args(["-n", "apt-get"]);
+        }
+        command.args(["-q", "-y", "-o", "DPkg::Lock::Timeout=300"]).args(words);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        say(&process::show(&command));
+        process::check(&mut command, Duration::from_secs(30 * 60))
+    };
+    apt(&["update"])?;
+    let mut install = vec!["install", "--no-install-recommends"];
+    install.extend(&packages);
+    if apt(&install).is_err() && packages.contains(&"qemu-system-x86") {
+        // A qemu-utils from backports breaks the stable QEMU: take both from the release itself.
+        let utils = format!("qemu-utils/{}", codename()?);
+        install.extend(["--allow-downgrades", &utils]);
+        apt(&install)?;
+    }
+    match missing() {
+        left if left.is_empty() => Ok(()),
+        left => bail!("still missing after the installation: {}; {by_hand}", left.join(" ")),
+    }
+}
+
+/// The name of the Debian release that we run on.
+///
+/// # Errors
+/// When os-release(5) has none.
+pub fn codename() -> Result<String> {
+    let text = std::fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"').to_string())
+        .context("/etc/os-release has no VERSION_CODENAME; is this Debian?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presence_is_a_file_in_path() {
+        assert!(is_there("sh"));
+        assert!(!is_there("no-such-program-at-all"));
+        assert!(!is_there("/no/such/file"));
+    }
+}

@@ -1,0 +1,118 @@
+//! Disk images, made with the real mkfs tools.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process;
+
+const SOON: Duration = Duration::from_secs(300);
+/// Bytes a MiB.
+pub const MIB: u64 = 1 << 20;
+
+/// An empty disk of `mib` MiB.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn blank(path: &Path, mib: u64) -> Result<()> {
+    let file = std::fs::File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    file.set_len(mib * MIB).with_context(|| format!("extending {} to {mib} MiB", path.display()))
+}
+
+/// A disk of `mib` MiB that is one ext4 file system, without a partition table.
+///
+/// # Errors
+/// What mke2fs said.
+pub fn ext4(path: &Path, mib: u64, label: &str) -> Result<()> {
+    blank(path, mib)?;
+    process::check(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", label]).arg(path), SOON)
+        .map(drop)
+}
+
+/// Checks an ext4 file system in an image without changing it.
+///
+/// # Errors
+/// What e2fsck found: a journal to replay counts, because a clean unmount leaves none.
+pub fn ext4_is_clean(path: &Path) -> Result<()> {
+    process::check(Command::new("e2fsck").args(["-f", "-n"]).arg(path), SOON)?;
+    let header = process::check(Command::new("dumpe2fs").arg("-h").arg(path), SOON)?;
+    anyhow::ensure!(
+        !header.contains("needs_recovery") && header.contains("Filesystem state:         clean"),
+        "{} was not unmounted:\n{header}",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Writes `content` into a file of an ext4 image, without mounting it.
+///
+/// # Errors
+/// What debugfs said.
+pub fn ext4_write(image: &Path, offset: u64, path: &str, content: &[u8]) -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), content)?;
+    // `write` does not replace, and keeps the mode of the host's file.
+    let script = format!("rm {path}\nwrite {} {path}\nsif {path} mode 0100644\n", file.path().display());
+    let target = format!("{}?offset={offset}", image.display());
+    let mut command = Command::new("debugfs");
+    command.args(["-w", "-f", "-"]).arg(&target);
+    let output = process::run(&mut command, script.as_bytes(), SOON)?;
+    output.ok().with_context(|| format!("writing {path} into {target}"))?;
+    let read = ext4_read(image, offset, path)?;
+    anyhow::ensure!(read.as_bytes() == content, "{path} in {target} is not what was written: {read}");
+    Ok(())
+}
+
+/// Reads a file of an ext4 image, without mounting it.
+///
+/// # Errors
+/// What debugfs said.
+pub fn ext4_read(image: &Path, offset: u64, path: &str) -> Result<String> {
+    let target = format!("{}?offset={offset}", image.display());
+    let mut command = Command::new("debugfs");
+    command.args(["-R", &format!("cat {path}")]).arg(&target);
+    let output = process::run(&mut command, b"", SOON)?;
+    anyhow::ensure!(
+        output.status == 0 && !output.stderr.contains("File not found"),
+        "reading {path} in {target}: {}",
+        output.stderr.trim()
+    );
+    Ok(output.stdout)
+}
+
+/// A copy that shares blocks with its original where the file system can, and keeps holes.
+///
+/// # Errors
+/// What cp said.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut command = Command::new("cp");
+    command.args(["--reflink=auto", "--sparse=always"]).arg(from).arg(to);
+    process::check(&mut command, SOON).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_go_in_and_out_of_an_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("disk");
+        ext4(&image, 16, "data").unwrap();
+        ext4_is_clean(&image).unwrap();
+        ext4_write(&image, 0, "/hello", b"one\n").unwrap();
+        ext4_write(&image, 0, "/hello", b"two\n").unwrap();
+        assert_eq!(ext4_read(&image, 0, "/hello").unwrap(), "two\n");
+        assert!(ext4_read(&image, 0, "/missing").is_err());
+    }
+
+    #[test]
+    fn a_disk_that_was_never_formatted_is_not_clean() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = dir.path().join("disk");
+        blank(&image, 16).unwrap();
+        assert!(ext4_is_clean(&image).is_err());
+    }
+}

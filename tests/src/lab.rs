@@ -1,0 +1,144 @@
+//! What a scenario is handed: images, device documents and machines.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result};
+
+use crate::device::{Device, DeviceBuilder};
+use crate::image::{Binaries, Image, cpio_of};
+use crate::qemu::Start;
+use crate::vm::{Vm, VmBuilder};
+
+/// What all scenarios share. Made when it is first asked for: a scenario that only boots a disk by
+/// its own firmware needs no compiler.
+#[derive(Default)]
+pub struct Bench {
+    binaries: Mutex<Option<Binaries>>,
+    minimal: Mutex<Option<Image>>,
+    /// Held while a cached disk is made.
+    disks: Mutex<()>,
+}
+
+impl Bench {
+    /// The release binaries, built the first time.
+    ///
+    /// # Errors
+    /// What the compiler said.
+    pub fn binaries(&self) -> Result<Binaries> {
+        made_once(&self.binaries, || Binaries::build().context("building the programs"))
+    }
+
+    /// The `minimal` image, built the first time.
+    ///
+    /// # Errors
+    /// What the compiler or the image builder said.
+    pub fn minimal(&self) -> Result<Image> {
+        let binaries = self.binaries()?;
+        made_once(&self.minimal, || binaries.image("minimal").context("building the minimal image"))
+    }
+}
+
+fn made_once<T: Clone>(slot: &Mutex<Option<T>>, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*slot {
+        Some(made) => Ok(made.clone()),
+        None => Ok(slot.insert(make()?).clone()),
+    }
+}
+
+/// One scenario's own laboratory.
+pub struct Lab<'a> {
+    /// The scenario's name.
+    pub name: &'static str,
+    /// A folder of its own; logs stay there, everything else goes when the scenario succeeds.
+    pub dir: PathBuf,
+    /// What it shares with the others.
+    pub bench: &'a Bench,
+}
+
+impl Lab<'_> {
+    /// A device document in the making: a host key, and no logins.
+    ///
+    /// # Errors
+    /// When a key cannot be made.
+    pub fn device(&self) -> Result<DeviceBuilder> {
+        DeviceBuilder::new(&self.dir.join("device"))
+    }
+
+    /// The document that most scenarios want: root enters with a key or a password.
+    ///
+    /// # Errors
+    /// When a key or hash cannot be made.
+    pub fn root_device(&self) -> Result<Device> {
+        self.device()?.key_login("root")?.password_login("root", "sha512crypt")?.build()
+    }
+
+    /// A machine that boots the minimal image with this device document injected.
+    ///
+    /// # Errors
+    /// What `imagebuilder inject` said.
+    pub fn rescue(&self, device: &Device) -> Result<VmBuilder> {
+        let cpio = self.bench.binaries()?.inject(device)?;
+        let segment = std::fs::read(&cpio).with_context(|| format!("reading {}", cpio.display()))?;
+        self.rescue_with(&[segment])
+    }
+
+    /// A machine that boots the minimal image with these bytes as its device document, whatever they
+    /// are.
+    ///
+    /// # Errors
+    /// When the initramfs cannot be written.
+    pub fn rescue_with_document(&self, bytes: &[u8]) -> Result<VmBuilder> {
+        self.rescue_with(&[cpio_of(rescue_schema::paths::DEVICE_DOCUMENT, 0o600, bytes)?])
+    }
+
+    /// A machine that boots the minimal image with these cpio segments behind it.
+    ///
+    /// # Errors
+    /// When the initramfs cannot be written.
+    pub fn rescue_with(&self, segments: &[Vec<u8>]) -> Result<VmBuilder> {
+        let image = self.bench.minimal()?;
+        let initrd = self.dir.join("initrd.img");
+        image.initrd(segments, &initrd)?;
+        let append = "console=ttyS0 panic=-1".to_string();
+        let start = Start::Kernel { kernel: image.kernel, initrd, append };
+        VmBuilder::new(start, &self.dir, self.name)
+    }
+
+    /// A machine whose firmware boots a copy of its first disk.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn firmware(&self) -> Result<VmBuilder> {
+        Ok(VmBuilder::new(Start::FirstDisk, &self.dir, self.name)?.links(Vec::new()))
+    }
+
+    /// Makes what is kept between scenarios while no other scenario does.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn alone<T>(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _held = self.bench.disks.lock().unwrap_or_else(PoisonError::into_inner);
+        make()
+    }
+
+    /// A path in the scenario's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Root's own rescue, booted and ready: the start of most scenarios.
+    ///
+    /// # Errors
+    /// A verdict, when it does not get ready.
+    pub fn ready(&self, device: &Device, disks: &[&Path]) -> Result<Vm> {
+        let mut builder = self.rescue(device)?;
+        for disk in disks {
+            builder = builder.disk(disk);
+        }
+        let vm = builder.start()?;
+        vm.ready()?;
+        Ok(vm)
+    }
+}

@@ -1,0 +1,56 @@
+//! The scenarios: one promise a file in `tests/scenarios/`, and one row here.
+//!
+//! To add one: write `tests/scenarios/<name>.rs` with a `pub(crate) fn run(lab: &Lab) -> Result<()>`
+//! whose first doc line says the promise, and add its row to the list.
+
+use anyhow::Result;
+
+use crate::lab::Lab;
+
+/// A promise that is kept.
+pub struct Scenario {
+    /// What `--only` takes: the name of its file.
+    pub name: &'static str,
+    /// Fails when the promise is broken.
+    pub run: fn(&Lab<'_>) -> Result<()>,
+}
+
+/// One row a scenario: its file, and its name in the list.
+macro_rules! scenarios {
+    ($($file:literal $name:ident;)*) => {
+        $(#[path = $file] mod $name;)*
+
+        /// Every scenario. The long ones come first, so that the last does not run alone for long.
+        pub const SCENARIOS: &[Scenario] = &[$(Scenario { name: stringify!($name), run: $name::run }),*];
+    };
+}
+
+scenarios! {
+    "../scenarios/repair_fstab.rs" repair_fstab;
+    "../scenarios/looking_changes_nothing.rs" looking_changes_nothing;
+    "../scenarios/debian_boots.rs" debian_boots;
+    "../scenarios/debian_broken.rs" debian_broken;
+    "../scenarios/leave_by_command.rs" leave_by_command;
+    "../scenarios/nobody_malformed_credentials.rs" nobody_malformed_credentials;
+    "../scenarios/admin_login.rs" admin_login;
+    "../scenarios/boot_ready.rs" boot_ready;
+    "../scenarios/builder_bad_input.rs" builder_bad_input;
+    "../scenarios/builder_no_space.rs" builder_no_space;
+    "../scenarios/ctrl_alt_del.rs" ctrl_alt_del;
+    "../scenarios/dhcp_late.rs" dhcp_late;
+    "../scenarios/disk_hotplug.rs" disk_hotplug;
+    "../scenarios/garbage_cmdline.rs" garbage_cmdline;
+    "../scenarios/init_panics.rs" init_panics;
+    "../scenarios/key_login.rs" key_login;
+    "../scenarios/leave_by_signal.rs" leave_by_signal;
+    "../scenarios/no_disks.rs" no_disks;
+    "../scenarios/no_network.rs" no_network;
+    "../scenarios/nobody_without_credentials.rs" nobody_without_credentials;
+    "../scenarios/nobody_wrong_proof.rs" nobody_wrong_proof;
+    "../scenarios/orphans_reaped.rs" orphans_reaped;
+    "../scenarios/password_login.rs" password_login;
+    "../scenarios/power_button.rs" power_button;
+    "../scenarios/same_inputs_same_bytes.rs" same_inputs_same_bytes;
+    "../scenarios/secrets_stay_secret.rs" secrets_stay_secret;
+    "../scenarios/service_killed.rs" service_killed;
+}
