@@ -196,6 +196,14 @@ fn a_lease_is_renewed_and_verified_after_a_flap() {
     assert!(lab.address().is_some(), "the address stays while the cable is out");
     ip(&["-n", &lab.server, "link", "set", "s0", "up"]);
     lab.until(5, "verification", |lab| acks(lab) == 3);
+    // A card that an engineer sets down stays down; when it is set up again, its routes are back.
+    ip(&["-n", &lab.client, "link", "set", "c0", "down"]);
+    lab.until(5, "link down", |lab| lab.report().links.iter().any(|link| !link.carrier));
+    assert!(!lab.kernel(&["route"]).contains("default"));
+    assert!(lab.kernel(&["link", "show", "dev", "c0"]).contains("state DOWN"));
+    ip(&["-n", &lab.client, "link", "set", "c0", "up"]);
+    lab.until(5, "routes", |lab| lab.kernel(&["route"]).contains("default via 10.9.0.1"));
+    lab.until(5, "second verification", |lab| acks(lab) >= 4);
     assert_eq!(lab.log("dnsmasq.log").matches("DHCPDISCOVER").count(), 1);
 }
 

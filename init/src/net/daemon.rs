@@ -140,8 +140,10 @@ impl Daemon<'_> {
 
     fn link(&mut self, link: Link) {
         let index = link.index;
+        // Once only: a card that an engineer sets down later stays down.
+        let wanted = || !self.ports.contains_key(&index) && wish(&link, &self.settings.network).is_some();
         if !link.up
-            && (link.loopback || wish(&link, &self.settings.network).is_some())
+            && (link.loopback || wanted())
             && let Err(error) = self.netlink.set_up(index)
         {
             (self.settings.say)(&format!("{}: setting it up: {error}", link.name));
