@@ -1,15 +1,21 @@
 //! A plan becomes the kernel's configuration.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 
-use super::dhcp::frame::gratuitous_arp;
 use super::plan::{Change, Plan};
 use crate::sys::netlink::{Link, Netlink};
-use crate::sys::packet::send_arp;
 
 /// Takes a link from the plan that stands to the next. One step that fails is reported and the others
-/// are taken: an address without its MTU is better than none.
-pub fn apply(netlink: &mut Netlink, link: &Link, from: &Plan, to: &Plan, mut say: impl FnMut(String)) {
+/// are taken: an address without its MTU is better than none. Returns the IPv4 addresses that are new, for neighbours.
+pub fn apply(
+    netlink: &mut Netlink,
+    link: &Link,
+    from: &Plan,
+    to: &Plan,
+    mut say: impl FnMut(String),
+) -> Vec<Ipv4Addr> {
+    let mut new = Vec::new();
     for change in from.changes(to) {
         let result = match &change {
             Change::DropRoute(route) => gone(netlink.delete_route(route)),
@@ -22,14 +28,14 @@ pub fn apply(netlink: &mut Netlink, link: &Link, from: &Plan, to: &Plan, mut say
         if let Err(error) = result {
             say(format!("{}: {change}: {error}", link.name));
         }
-        if let (Change::Address(address), Some(mac)) = (&change, link.mac)
-            && let std::net::IpAddr::V4(ip) = address.address
+        if let Change::Address(address) = &change
+            && let IpAddr::V4(ip) = address.address
             && !from.addresses.iter().any(|old| old.address == address.address)
         {
-            // Best effort: neighbours learn by themselves a little later.
-            let _ = send_arp(link.index, &gratuitous_arp(mac, ip));
+            new.push(ip);
         }
     }
+    new
 }
 
 /// What is to be removed and is not there is as it should be: the kernel ends lifetimes by itself, and

@@ -19,7 +19,7 @@ use super::plan::{Plan, plan};
 use super::resolv;
 use crate::sys::netlink::{Change, Link, Monitor, Netlink};
 use crate::sys::notify::Notice;
-use crate::sys::packet::{DhcpSocket, dhcp_unicast};
+use crate::sys::packet::{DhcpSocket, dhcp_unicast, send_arp};
 use crate::sys::random::unguarded;
 use crate::sys::time::since_boot;
 
@@ -60,6 +60,8 @@ struct Daemon<'a> {
     addresses: BTreeMap<u32, Vec<(IpAddr, u8)>>,
     primary: Option<IpAddr>,
     resolv: String,
+    /// New addresses that neighbours have not been told of.
+    unannounced: Vec<(u32, Ipv4Addr)>,
     report: Option<NetReport>,
 }
 
@@ -76,12 +78,14 @@ pub fn run(settings: Settings<'_>) -> io::Result<()> {
         addresses: BTreeMap::new(),
         primary: None,
         resolv: String::new(),
+        unannounced: Vec::new(),
         report: None,
     };
     daemon.look_at_everything()?;
     loop {
         daemon.timers();
         daemon.publish();
+        daemon.tidy();
         let (news, ready) = daemon.wait(&monitor)?;
         if news {
             match monitor.changes() {
@@ -140,8 +144,10 @@ impl Daemon<'_> {
 
     fn link(&mut self, link: Link) {
         let index = link.index;
+        // Once only: a card that an engineer sets down later stays down.
+        let wanted = || !self.ports.contains_key(&index) && wish(&link, &self.settings.network).is_some();
         if !link.up
-            && (link.loopback || wish(&link, &self.settings.network).is_some())
+            && (link.loopback || wanted())
             && let Err(error) = self.netlink.set_up(index)
         {
             (self.settings.say)(&format!("{}: setting it up: {error}", link.name));
@@ -223,12 +229,7 @@ impl Daemon<'_> {
         let Some(port) = self.ports.get_mut(&index) else { return };
         let Some(machine) = &mut port.dhcp else { return };
         let actions = machine.step(event, now);
-        // The socket opens before the first request and closes once no answer is awaited, so that a
-        // link with a lease costs nothing.
-        if !machine.listening() {
-            port.socket = None;
-            port.unicast = None;
-        } else if port.socket.is_none() {
+        if machine.listening() && port.socket.is_none() {
             match DhcpSocket::open(index) {
                 Ok(socket) => port.socket = Some(socket),
                 Err(error) => (self.settings.say)(&format!("{}: packet socket: {error}", port.link.name)),
@@ -297,8 +298,27 @@ impl Daemon<'_> {
         if news && at(&next) != at(&port.standing) {
             say(&format!("{}: {next}", port.link.name));
         }
-        apply(&mut self.netlink, &port.link, &port.standing, &next, |text| say(&text));
+        let new = apply(&mut self.netlink, &port.link, &port.standing, &next, |text| say(&text));
+        self.unannounced.extend(new.into_iter().map(|address| (index, address)));
         port.standing = next;
+    }
+
+    /// What can wait until everybody has their news. Closing a packet socket takes the kernel's grace
+    /// period, some 10 ms, which must not stand between the server's answer and a usable address.
+    fn tidy(&mut self) {
+        for (index, address) in std::mem::take(&mut self.unannounced) {
+            if let Some(mac) = self.ports.get(&index).and_then(|port| port.link.mac) {
+                // Best effort: neighbours learn by themselves a little later.
+                let _ = send_arp(index, &frame::gratuitous_arp(mac, address));
+            }
+        }
+        for port in self.ports.values_mut() {
+            // A link that awaits no answer costs nothing.
+            if !port.dhcp.as_ref().is_some_and(Machine::listening) {
+                port.socket = None;
+                port.unicast = None;
+            }
+        }
     }
 
     /// Waits for the kernel's notifications, replies and the next deadline.

@@ -9,8 +9,9 @@ use super::dhcp::reply::Reply;
 const MAX_DNS: usize = 8;
 const MAX_SEARCH: usize = 16;
 const MAX_ROUTES: usize = 64;
-/// Smallest MTU that is believed: what every IPv4 host must take (RFC 791 3.1).
-const MIN_MTU: u16 = 576;
+/// The MTUs that are believed: from what every IPv4 host must take (RFC 791 3.1) to the largest
+/// jumbo frames that switches carry.
+const MTU: std::ops::RangeInclusive<u16> = 576..=9216;
 const INFINITE: u32 = u32::MAX;
 
 /// A lease, valid from the moment that its request was sent.
@@ -92,7 +93,7 @@ impl Lease {
             length: u8::try_from(ones).unwrap_or(32),
             server,
             routes: routes(reply, address),
-            mtu: reply.mtu.filter(|mtu| *mtu >= MIN_MTU),
+            mtu: reply.mtu.filter(|mtu| MTU.contains(mtu)),
             dns: reply.dns.iter().copied().filter(|a| is_host(*a)).take(MAX_DNS).collect(),
             search,
             hostname: reply.hostname.clone().filter(|name| is_name(name)),
@@ -221,7 +222,17 @@ mod tests {
         assert_eq!(taken.routes, [(Ipv4Addr::UNSPECIFIED, 0, Some(Ipv4Addr::new(192, 0, 2, 1)))]);
         assert_eq!(taken.dns, [Ipv4Addr::new(9, 9, 9, 9)]);
         assert_eq!((taken.hostname, taken.mtu), (None, None));
-        assert_eq!(taken.search, ["good.example", "a", "b"]);
+        assert_eq!(taken.search, ["good.example"]);
+    }
+
+    #[test]
+    fn only_believable_mtus_are_taken() {
+        for (said, taken) in
+            [(0, None), (1, None), (575, None), (576, Some(576)), (9000, Some(9000)), (65535, None)]
+        {
+            let said: [u8; 2] = u16::to_be_bytes(said);
+            assert_eq!(lease(&[MASK, TIME, (26, &said)]).unwrap().mtu, taken);
+        }
     }
 
     #[test]

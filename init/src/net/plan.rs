@@ -85,7 +85,7 @@ impl Plan {
             return;
         }
         let covered = |via: IpAddr| {
-            via.is_ipv6() && via.to_string().starts_with("fe80:")
+            matches!(via, IpAddr::V6(v6) if v6.is_unicast_link_local())
                 || self.addresses.iter().any(|a| masked((via, a.length)) == masked((a.address, a.length)))
         };
         let onlink = via.is_some_and(|via| !covered(via));

@@ -324,7 +324,8 @@ impl Machine {
             (State::Verifying, Some(held)) => (Ask::Verify { address: held.address }, None),
             (State::Renewing, Some(held)) => (Ask::Extend { address: held.address }, held.at(|t| t.rebind)),
             (State::Rebinding, Some(held)) => (Ask::Extend { address: held.address }, held.at(|t| t.expire)),
-            _ => return,
+            // Nothing is held that could be verified or extended: begin anew.
+            _ => return self.select(now, actions),
         };
         let transaction = Transaction {
             mac: self.mac,

@@ -138,7 +138,7 @@ pub fn parse_reply(bytes: &[u8]) -> Result<Reply, NotAReply> {
     }
     if reply.search.is_empty() {
         // Option 15 is one name; servers in the field put several into it, separated by spaces.
-        reply.search = domain.iter().flat_map(|d| d.split_whitespace()).map(String::from).collect();
+        reply.search = domain.iter().flat_map(|d| d.split(' ')).map(String::from).collect();
     }
     reply.kind = match kind {
         Some(MessageType::Offer) => Kind::Offer,
