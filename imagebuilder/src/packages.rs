@@ -150,6 +150,7 @@ impl Cache {
             std::fs::create_dir_all(&path)
                 .with_context(|| format!("making the package cache {}", path.display()))?;
         }
+        remove_stale(&root);
         Ok(Self { root })
     }
 
@@ -251,6 +252,17 @@ impl Cache {
         // The package itself is not needed any more.
         let _ = std::fs::remove_file(&path);
         Ok(())
+    }
+}
+
+/// Removes what interrupted runs left; an hour is longer than any run takes.
+fn remove_stale(root: &Path) {
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        let stale = age.is_some_and(|age| age > std::time::Duration::from_secs(3600));
+        if stale && entry.file_name().to_string_lossy().starts_with(".tmp") {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
