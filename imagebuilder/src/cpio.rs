@@ -142,8 +142,11 @@ mod tests {
         bytes
     }
 
-    /// Reads an archive back: name, mode, content, device.
-    fn read(bytes: &[u8]) -> Vec<(String, u32, Vec<u8>, (u32, u32))> {
+    /// Name, mode, content, device.
+    type Read = (String, u32, Vec<u8>, (u32, u32));
+
+    /// Reads an archive back.
+    fn read(bytes: &[u8]) -> Vec<Read> {
         let mut entries = Vec::new();
         let mut at = 0;
         loop {

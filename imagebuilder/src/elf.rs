@@ -46,7 +46,7 @@ pub(crate) fn needs(bytes: &[u8]) -> Result<Option<Needs>> {
         for entry in dynamic {
             let text = || -> Result<String> {
                 let bytes = entry.string(endian, strings).context("damaged string table")?;
-                Ok(String::from_utf8(bytes.to_vec()).context("a library's name is not UTF-8")?)
+                String::from_utf8(bytes.to_vec()).context("a library's name is not UTF-8")
             };
             match entry.tag32(endian) {
                 Some(elf::DT_NEEDED) => needs.libraries.push(text()?),

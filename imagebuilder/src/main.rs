@@ -3,6 +3,7 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod apt;
 mod build;
 mod compress;
 mod cpio;

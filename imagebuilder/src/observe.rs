@@ -9,9 +9,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+use crate::apt::{Lists, Package};
 use crate::elf::{self, Needs};
 use crate::kmod::{self, Module, Packing, modinfo};
-use crate::packages::{self, Cache, Package};
+use crate::packages::Cache;
 use crate::spec::Spec;
 use crate::store::{Pack, Packed};
 
@@ -93,19 +94,22 @@ pub(crate) fn observe(spec: &Spec, kernel: &KernelSource, init: PathBuf) -> Resu
     }
     let names: BTreeSet<String> =
         spec.toolsets.iter().flat_map(|set| set.packages.iter().map(|p| p.name.clone())).collect();
+    let cache = Cache::open()?;
+    let lists = Lists::open(cache.answers());
     // apt takes its time to open its lists; the two questions do not depend on each other.
     let (kernel_package, tools) = std::thread::scope(|scope| {
         let kernel_package = scope.spawn(|| match kernel {
-            KernelSource::Package => packages::kernel(&spec.profile.kernel).map(Some),
+            KernelSource::Package => lists.kernel(&spec.profile.kernel).map(Some),
             KernelSource::Host { .. } => Ok(None),
         });
-        let tools = packages::with_libraries(&names);
+        let tools = lists.with_libraries(&names);
         (kernel_package.join(), tools)
     });
     let kernel_package = kernel_package.map_err(|_| anyhow!("looking up the kernel's package failed"))??;
     let tools = tools?;
+    lists.save();
     let wanted: Vec<&Package> = tools.values().chain(&kernel_package).collect();
-    let packs = Cache::open()?.fetch(&wanted)?;
+    let packs = cache.fetch(&wanted)?;
     let kernel = match (kernel, &kernel_package) {
         (KernelSource::Host { vmlinuz, modules }, _) => kernel_of_host(vmlinuz, modules)?,
         (KernelSource::Package, Some(package)) => {

@@ -1,32 +1,42 @@
 //! Writes artifacts whole or not at all: into files without a name, synced, then named all at the
 //! end. An interruption or a full disk leaves the previous artifacts as they were.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 /// Artifacts of one folder that appear together.
 pub(crate) struct Output {
     folder: PathBuf,
-    files: Vec<(PathBuf, tempfile::NamedTempFile)>,
+    /// The folder itself; locked while the files get their names, so that those of two builds do
+    /// not mix.
+    lock: File,
+    files: Vec<(String, Unnamed)>,
+}
+
+/// A file that has no name yet, or on a file system that cannot have those, a temporary one.
+enum Unnamed {
+    Nameless(File),
+    Temporary(tempfile::NamedTempFile),
 }
 
 impl Output {
     /// Starts in `folder`, which is made if it is not there.
     ///
     /// # Errors
-    /// When it cannot be made or has fewer than `needed` bytes free.
+    /// When it cannot be made, has fewer than `needed` bytes free, or another build writes to it.
     pub(crate) fn new(folder: &Path, needed: u64) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let stat = rustix::fs::statvfs(folder).with_context(|| format!("looking at {}", folder.display()))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free < needed {
+        let lock = File::open(folder).with_context(|| format!("opening {}", folder.display()))?;
+        let stat = rustix::fs::fstatvfs(&lock).with_context(|| format!("looking at {}", folder.display()))?;
+        if stat.f_bavail.saturating_mul(stat.f_frsize) < needed {
             return Err(no_space(folder, needed));
         }
-        Ok(Self { folder: folder.into(), files: Vec::new() })
+        Ok(Self { folder: folder.into(), lock, files: Vec::new() })
     }
 
     /// Adds a file with permission bits `mode` and what `write` puts in it.
@@ -39,22 +49,35 @@ impl Output {
         mode: u32,
         write: impl FnOnce(&mut File) -> Result<T>,
     ) -> Result<T> {
-        let path = self.folder.join(name);
         let result = (|| {
-            let mut file =
-                tempfile::Builder::new().prefix(&format!(".{name}.")).make_in(&self.folder, |p| {
-                    OpenOptions::new().write(true).read(true).create_new(true).mode(mode).open(p)
-                })?;
-            let value = write(file.as_file_mut())?;
-            file.as_file_mut().flush()?;
-            file.as_file().sync_all()?;
-            self.files.push((path.clone(), file));
+            let mut unnamed = self.unnamed(name, mode)?;
+            let file = match &mut unnamed {
+                Unnamed::Nameless(file) => file,
+                Unnamed::Temporary(file) => file.as_file_mut(),
+            };
+            let value = write(file)?;
+            file.sync_all()?;
+            self.files.push((name.to_string(), unnamed));
             Ok(value)
         })();
         result.map_err(|error: anyhow::Error| match is_full(&error) {
             true => no_space(&self.folder, 0),
-            false => error.context(format!("writing {}", path.display())),
+            false => error.context(format!("writing {}", self.folder.join(name).display())),
         })
+    }
+
+    fn unnamed(&self, name: &str, mode: u32) -> Result<Unnamed> {
+        let mode = Mode::from_raw_mode(mode);
+        // What has no name is gone when this program is, however it ends.
+        if let Ok(fd) = rustix::fs::open(&self.folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode)
+        {
+            return Ok(Unnamed::Nameless(File::from(fd)));
+        }
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = tempfile::Builder::new()
+            .prefix(&format!(".{name}."))
+            .make_in(&self.folder, |path| Ok(File::from(rustix::fs::open(path, flags, mode)?)))?;
+        Ok(Unnamed::Temporary(file))
     }
 
     /// Gives the files their names.
@@ -62,12 +85,27 @@ impl Output {
     /// # Errors
     /// Those of the file system.
     pub(crate) fn commit(self) -> Result<()> {
-        for (path, file) in self.files {
-            file.persist(&path).map_err(|e| anyhow!("naming {}: {}", path.display(), e.error))?;
+        let syncing = || format!("naming the files in {}", self.folder.display());
+        self.lock.lock().with_context(syncing)?;
+        for (name, file) in self.files {
+            let path = self.folder.join(&name);
+            let naming = || format!("naming {}", path.display());
+            match file {
+                Unnamed::Temporary(file) => {
+                    drop(file.persist(&path).map_err(|e| e.error).with_context(naming)?)
+                }
+                Unnamed::Nameless(file) => {
+                    // A link cannot replace a file but a rename can.
+                    let beside = self.folder.join(format!(".{name}.new"));
+                    let _ = std::fs::remove_file(&beside);
+                    let fd = format!("/proc/self/fd/{}", file.as_raw_fd());
+                    rustix::fs::linkat(CWD, fd, CWD, &beside, AtFlags::SYMLINK_FOLLOW)
+                        .with_context(naming)?;
+                    std::fs::rename(&beside, &path).with_context(naming)?;
+                }
+            }
         }
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
-            .with_context(|| format!("syncing {}", self.folder.display()))
+        self.lock.sync_all().with_context(|| format!("syncing {}", self.folder.display()))
     }
 }
 
@@ -90,6 +128,7 @@ fn no_space(folder: &Path, needed: u64) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     #[test]
     fn nothing_appears_before_all_is_there() {
@@ -98,9 +137,24 @@ mod tests {
         let mut output = Output::new(folder.path(), 1).unwrap();
         output.file("a", 0o600, |f| Ok(f.write_all(b"new")?)).unwrap();
         assert!(output.file("b", 0o600, |_| -> Result<()> { Err(anyhow!("no")) }).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing while it is written");
         drop(output);
         assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no leftovers");
+        let mut output = Output::new(folder.path(), 1).unwrap();
+        output.file("a", 0o600, |f| Ok(f.write_all(b"new")?)).unwrap();
+        output.commit().unwrap();
+        assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_full_disk_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut output = Output::new(folder.path(), 1).unwrap();
+        let mut full = File::options().write(true).open("/dev/full").unwrap();
+        let text = output.file("a", 0o600, |_| Ok(full.write_all(b"x")?)).unwrap_err().to_string();
+        assert!(text.contains("no space left") && text.contains("-o"), "{text}");
     }
 
     #[test]

@@ -1,133 +1,17 @@
-//! Packages through the host's own apt: its sources, its signature checks, its versions. Downloaded
-//! and unpacked once, under the SHA-256 that apt's signed lists give them; with a warm cache
-//! nothing here calls the network.
+//! Packages downloaded through the host's own apt, which checks them against its signed lists, and
+//! unpacked once, under the SHA-256 that those lists give them; with a warm cache nothing here calls
+//! the network.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use crate::apt::{Package, REFRESH};
 use crate::store::Pack;
 use crate::{deb, progress};
-
-const REFRESH: &str = "run: apt-get update";
-
-/// A package as apt's lists have it, in the version that apt would install.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Package {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    /// SHA-256 of the package file, lower-case hexadecimal.
-    pub(crate) sha256: String,
-    /// Bytes of the package file.
-    pub(crate) size: u64,
-    pub(crate) section: String,
-    /// Names of packages it depends on, the first of each alternative.
-    pub(crate) depends: Vec<String>,
-}
-
-/// Looks packages up in apt's lists; touches no network.
-///
-/// # Errors
-/// When apt is missing, or knows one of them not at all or not from a list.
-pub(crate) fn look_up(names: &BTreeSet<String>) -> Result<BTreeMap<String, Package>> {
-    let found = ask(names)?;
-    for name in names {
-        ensure!(found.contains_key(name), "package {name} is not in apt's lists; {REFRESH}");
-    }
-    Ok(found)
-}
-
-fn ask(names: &BTreeSet<String>) -> Result<BTreeMap<String, Package>> {
-    if names.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let output = Command::new("apt-cache")
-        .args(["show", "--no-all-versions", "--"])
-        .args(names)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| anyhow!("running apt-cache: {e}; packages come through the host's apt, or use --kernel and --modules on Debian"))?;
-    Ok(parse_show(&String::from_utf8_lossy(&output.stdout)))
-}
-
-/// Adds what those packages depend on, as far as it is libraries: programs need no more.
-///
-/// # Errors
-/// As [`look_up`].
-pub(crate) fn with_libraries(names: &BTreeSet<String>) -> Result<BTreeMap<String, Package>> {
-    let mut all = look_up(names)?;
-    let mut asked = names.clone();
-    let mut fresh: Vec<Package> = all.values().cloned().collect();
-    while !fresh.is_empty() {
-        let wanted: BTreeSet<String> =
-            fresh.iter().flat_map(|p| p.depends.iter()).filter(|n| !asked.contains(*n)).cloned().collect();
-        asked.extend(wanted.iter().cloned());
-        // A name that apt does not know is virtual, and no library's.
-        fresh = ask(&wanted)?.into_values().filter(|p| p.section.ends_with("libs")).collect();
-        all.extend(fresh.iter().map(|p| (p.name.clone(), p.clone())));
-    }
-    Ok(all)
-}
-
-/// Reads what `apt-cache show` prints.
-fn parse_show(text: &str) -> BTreeMap<String, Package> {
-    let mut found = BTreeMap::new();
-    for stanza in text.split("\n\n") {
-        let field = |name: &str| {
-            stanza
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-                .unwrap_or_default()
-                .trim()
-        };
-        let mut depends = Vec::new();
-        for list in [field("Pre-Depends"), field("Depends")] {
-            for alternatives in list.split(',') {
-                let first = alternatives.split('|').next().unwrap_or_default().trim();
-                let name = first.split([' ', '(', ':']).next().unwrap_or_default();
-                if !name.is_empty() {
-                    depends.push(name.to_string());
-                }
-            }
-        }
-        let sha256 = field("SHA256").to_ascii_lowercase();
-        let name = field("Package");
-        if name.is_empty() || sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-            continue;
-        }
-        found.entry(name.to_string()).or_insert(Package {
-            name: name.to_string(),
-            version: field("Version").to_string(),
-            size: field("Size").parse().unwrap_or(0),
-            section: field("Section").to_string(),
-            sha256,
-            depends,
-        });
-    }
-    found
-}
-
-/// The versioned package behind a kernel's meta-package.
-///
-/// # Errors
-/// As [`look_up`].
-pub(crate) fn kernel(meta: &str) -> Result<Package> {
-    let mut package = one(meta)?;
-    if let Some(real) = package.depends.iter().find(|n| n.starts_with("linux-image-")) {
-        package = one(&real.clone())?;
-    }
-    Ok(package)
-}
-
-fn one(name: &str) -> Result<Package> {
-    look_up(&BTreeSet::from([name.to_string()]))?
-        .remove(name)
-        .ok_or_else(|| anyhow!("package {name}: {REFRESH}"))
-}
 
 /// The cache of packages: `debs/<sha256>.deb` and `packs/<sha256>/`.
 pub(crate) struct Cache {
@@ -150,7 +34,13 @@ impl Cache {
             std::fs::create_dir_all(&path)
                 .with_context(|| format!("making the package cache {}", path.display()))?;
         }
+        remove_stale(&root);
         Ok(Self { root })
+    }
+
+    /// Where `apt::Lists` keeps its answers.
+    pub(crate) fn answers(&self) -> PathBuf {
+        self.root.join("apt-answers.json")
     }
 
     /// Downloads and unpacks what is not there yet, and opens all of them.
@@ -254,6 +144,17 @@ impl Cache {
     }
 }
 
+/// Removes what interrupted runs left; an hour is longer than any run takes.
+fn remove_stale(root: &Path) {
+    for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        let stale = age.is_some_and(|age| age > std::time::Duration::from_secs(3600));
+        if stale && entry.file_name().to_string_lossy().starts_with(".tmp") {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 fn folder_bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
@@ -277,22 +178,4 @@ fn digest_file(path: &Path) -> Result<[u8; 32]> {
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn show_is_read() {
-        let sha = "0".repeat(64);
-        let text = format!(
-            "Package: a\nVersion: 1:2-3\nSection: utils\nSize: 7\nPre-Depends: libc6:any (>= 2)\nDepends: libx1 (= 2) | liby, libz\nSHA256: {sha}\n\nPackage: a\nVersion: 0\nSHA256: {sha}\n\nPackage: installed-only\nVersion: 1\n"
-        );
-        let found = parse_show(&text);
-        assert_eq!(found.len(), 1);
-        let package = &found["a"];
-        assert_eq!((package.version.as_str(), package.size), ("1:2-3", 7));
-        assert_eq!(package.depends, ["libc6", "libx1", "libz"]);
-    }
 }

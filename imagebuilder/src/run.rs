@@ -109,7 +109,8 @@ fn initrd(image: &Path, device: Option<&Path>) -> Result<File> {
     if let Some(path) = device {
         let mut bytes = Vec::new();
         let source = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-        source.take(16 << 20)
+        source
+            .take(16 << 20)
             .read_to_end(&mut bytes)
             .with_context(|| format!("reading {}", path.display()))?;
         let cpio = match bytes.starts_with(b"070701") {

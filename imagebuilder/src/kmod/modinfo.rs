@@ -69,7 +69,7 @@ fn section(len: u64, read_at: &dyn Fn(u64, &mut [u8]) -> io::Result<()>) -> Resu
     }
     let sections = bytes(table, size * count)?;
     let place = |index: u64| {
-        let at = (index * size) as usize;
+        let at = usize::try_from(index * size).unwrap_or(usize::MAX - 64);
         (number(&sections, at, 4), number(&sections, at + 24, 8), number(&sections, at + 32, 8))
     };
     let (_, names_offset, names_size) = place(names_at);
@@ -79,7 +79,7 @@ fn section(len: u64, read_at: &dyn Fn(u64, &mut [u8]) -> io::Result<()>) -> Resu
     let names = bytes(names_offset, names_size)?;
     for index in 0..count {
         let (name, offset, size) = place(index);
-        let name = names.get(name as usize..).unwrap_or_default();
+        let name = usize::try_from(name).ok().and_then(|at| names.get(at..)).unwrap_or_default();
         if name.starts_with(b".modinfo\0") {
             if size > MAX_MODINFO {
                 return Err(Unreadable::Malformed("its .modinfo is too long"));
@@ -155,7 +155,7 @@ mod tests {
 
     fn read_bytes(bytes: &[u8]) -> Result<Module, Unreadable> {
         read("kernel/a/virtio-rng.ko", bytes.len() as u64, &|at, buffer| {
-            let at = at as usize;
+            let at = usize::try_from(at).unwrap();
             buffer.copy_from_slice(&bytes[at..at + buffer.len()]);
             Ok(())
         })
