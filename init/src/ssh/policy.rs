@@ -55,14 +55,20 @@ pub(super) fn accepts(algorithm: &Algorithm) -> bool {
     KEYS.contains(algorithm)
 }
 
-/// The server's configuration.
-pub(super) fn config(keys: Vec<PrivateKey>) -> Config {
+/// The ways to log in. Offered again after each refusal: a client may have another key, and a person
+/// another try.
+pub(super) fn methods() -> MethodSet {
     let mut methods = MethodSet::empty();
     methods.push(MethodKind::PublicKey);
     methods.push(MethodKind::Password);
+    methods
+}
+
+/// The server's configuration.
+pub(super) fn config(keys: Vec<PrivateKey>) -> Config {
     Config {
         server_id: russh::SshId::Standard(Cow::Borrowed("SSH-2.0-Rescue")),
-        methods,
+        methods: methods(),
         // A wrong password takes its time in the gate. A key that is refused is refused at once: a
         // client tries every key of its agent.
         auth_rejection_time: Duration::ZERO,

@@ -77,7 +77,7 @@ impl Protocol {
             }
             None => {
                 log::note("sshd", &format!("refused {user:?} from {source}:{}: {method}", peer.port()));
-                Auth::reject()
+                Auth::Reject { proceed_with_methods: Some(policy::methods()), partial_success: false }
             }
         }
     }
