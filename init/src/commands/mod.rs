@@ -6,6 +6,8 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod probe;
+
 use std::process::ExitCode;
 
 /// A verb.
@@ -23,7 +25,7 @@ pub struct Command {
 }
 
 /// Every verb, in the order in which `rescue help` lists them.
-const COMMANDS: &[Command] = &[];
+const COMMANDS: &[Command] = &[probe::COMMAND];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.
 #[derive(Debug)]
