@@ -6,6 +6,7 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod disks;
 mod probe;
 
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ pub struct Command {
 }
 
 /// Every verb, in the order in which `rescue help` lists them.
-const COMMANDS: &[Command] = &[probe::COMMAND];
+const COMMANDS: &[Command] = &[disks::COMMAND, probe::COMMAND];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.
 #[derive(Debug)]

@@ -7,3 +7,4 @@ pub mod mountinfo;
 pub mod probe;
 pub mod source;
 mod table;
+pub mod tree;
