@@ -209,8 +209,8 @@ pub fn crc32(polynomial: u32, seed: u32, bytes: &[u8]) -> u32 {
         *entry = (0..8).fold(value, |c, _| if c & 1 == 1 { c >> 1 ^ polynomial } else { c >> 1 });
     }
     bytes.iter().fold(seed, |c, b| {
-        let index = (c as u8 ^ b) as usize;
-        c >> 8 ^ table.get(index).copied().unwrap_or(0)
+        let [low, ..] = c.to_le_bytes();
+        c >> 8 ^ table.get(usize::from(low ^ b)).copied().unwrap_or(0)
     })
 }
 
