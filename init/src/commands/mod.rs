@@ -10,6 +10,8 @@ mod console;
 mod netd;
 mod sshd;
 mod status;
+mod disks;
+mod probe;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,7 @@ const COMMANDS: &[Command] = &[
     netd::COMMAND,
     console::COMMAND,
 ];
+const COMMANDS: &[Command] = &[disks::COMMAND, probe::COMMAND];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.
 #[derive(Debug)]

@@ -1,1 +1,11 @@
-//! (being written)
+//! Disks: what is on them, and how the systems on them are mounted without changing a byte.
+//!
+//! Bytes come through [`source`] with a budget; [`probe`] and [`table`] turn them into reports.
+//! To add a format: one file in `probe/` and its row in `probe/mod.rs`.
+
+pub mod fstab;
+pub mod mountinfo;
+pub mod probe;
+pub mod source;
+mod table;
+pub mod tree;

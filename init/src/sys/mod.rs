@@ -4,6 +4,7 @@
 //! is sound. Nothing here decides anything; the domains above do.
 
 pub mod cmdline;
+pub mod block;
 pub mod files;
 pub mod log;
 pub mod netlink;

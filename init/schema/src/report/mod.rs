@@ -2,11 +2,17 @@
 //! One file a verb or line; consumers ignore fields that they do not know.
 
 mod boot;
+mod disks;
+mod mounts;
 mod net;
 mod power;
+mod probe;
 mod status;
 
 pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
+pub use disks::{BlockReport, DisksReport, MountPoint};
+pub use mounts::{BusyMount, Holder, MountReport, UnmountReport};
 pub use net::{LinkReport, NetReport};
 pub use power::PowerReport;
+pub use probe::{PartitionReport, ProbeReport, ProbeResult, SignatureReport};
 pub use status::StatusReport;

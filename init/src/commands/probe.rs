@@ -1,0 +1,87 @@
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use rescue_schema::report::{ProbeReport, ProbeResult};
+
+use super::{Command, Usage};
+use crate::disk::{probe, source::Reader};
+use crate::sys::block;
+
+pub(super) const COMMAND: Command = Command {
+    name: "probe",
+    links: &[],
+    usage: "[--json] FILE|DEV",
+    about: "what is on a device or an image",
+    run,
+};
+
+fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
+    if args == ["--each"] {
+        return each();
+    }
+    let json = args.iter().any(|a| a == "--json");
+    let names: Vec<&String> = args.iter().filter(|a| *a != "--json").collect();
+    let [name] = names.as_slice() else {
+        return Err(Usage("one device or image is wanted".into()).into());
+    };
+    let source = block::open(Path::new(name)).with_context(|| format!("opening {name}"))?;
+    let report = probe::image(&Reader::new(&source, 512));
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", describe(name, &report, 0));
+    }
+    Ok(if report.result == ProbeResult::Unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// For `rescue disks`: devices as JSON on stdin, a list a disk; a line of JSON for each as it answers.
+/// A thread a disk, so that one which never answers keeps none of the others waiting.
+fn each() -> anyhow::Result<ExitCode> {
+    let groups: Vec<Vec<(String, u64)>> = serde_json::from_reader(std::io::stdin().lock())?;
+    let threads = groups.into_iter().map(|group| {
+        std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
+            for (path, sector) in group {
+                let report = match block::open(Path::new(&path)) {
+                    Ok(source) => probe::device(&Reader::new(&source, sector)),
+                    Err(error) => ProbeReport {
+                        result: ProbeResult::Unreadable,
+                        notes: vec![format!("opening {path}: {error}")],
+                        ..ProbeReport::default()
+                    },
+                };
+                if let Ok(line) = serde_json::to_string(&(path, report)) {
+                    println!("{line}");
+                }
+            }
+        })
+    });
+    for thread in threads.collect::<std::io::Result<Vec<_>>>().context("starting a thread a disk")? {
+        let _ = thread.join();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(name: &str, report: &ProbeReport, depth: usize) -> String {
+    let mut words =
+        vec![report.kind.clone().unwrap_or_else(|| format!("{:?}", report.result).to_lowercase())];
+    words.extend(report.label.as_ref().map(|l| format!("{l:?}")));
+    words.extend([&report.uuid, &report.version, &report.state].into_iter().flatten().cloned());
+    let indent = "  ".repeat(depth);
+    let mut text = format!("{indent}{name}: {}\n", clean(&words.join(" · ")));
+    for note in &report.notes {
+        text.push_str(&format!("{indent}  ! {}\n", clean(note)));
+    }
+    for p in &report.partitions {
+        match &p.content {
+            Some(content) => text.push_str(&describe(&format!("partition {}", p.number), content, depth + 1)),
+            None => text.push_str(&format!("{indent}  partition {}: {}\n", p.number, clean(&p.kind))),
+        }
+    }
+    text
+}
+
+/// Labels are written by whoever made the disk; a terminal must not obey them.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}

@@ -1,0 +1,146 @@
+//! ext2, ext3 and ext4 (Documentation/filesystems/ext4/super.rst). The three are one format, told by
+//! their feature bits exactly as libblkid does.
+
+use rescue_schema::report::SignatureReport;
+
+use crate::disk::source::{Answer, Bytes, Reader, crc32};
+
+const HAS_JOURNAL: u32 = 0x4;
+const NEEDS_RECOVERY: u32 = 0x4;
+const JOURNAL_DEVICE: u32 = 0x8;
+const SIXTY_FOUR_BIT: u32 = 0x80;
+const METADATA_CSUM: u32 = 0x400;
+/// Compatible-for-reading features that ext2 and ext3 know: sparse_super, large_file, btree_dir.
+const OLD_RO_COMPAT: u32 = 0x7;
+/// Incompatible features that ext3 knows: filetype, recover, meta_bg. ext2 lacks `recover`, which
+/// cannot be set without a journal.
+const OLD_INCOMPAT: u32 = 0x16;
+const STATE_CLEAN: u16 = 1;
+const STATE_ERRORS: u16 = 2;
+
+pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let Some(superblock) = reader.get(1024, 1024)? else { return Ok(None) };
+    let Some(mut found) = parse(&superblock) else { return Ok(None) };
+    if !checksum_holds(&superblock) {
+        found.state = Some("damaged".into());
+        let backups = backups(reader)?;
+        found.notes.push(format!("the superblock's checksum is wrong{}", at_blocks(&backups)));
+    } else if found.size.is_some_and(|s| s > reader.size()) {
+        let size = found.size.unwrap_or(0);
+        found.notes.push(format!("it says to have {size} bytes, the device has {}", reader.size()));
+    }
+    Ok(Some(found))
+}
+
+/// What is left of a file system whose primary superblock is gone. Asked only where nothing else was
+/// found: the backups of an older file system survive most reformatting.
+pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let backups = backups(reader)?;
+    let Some(first) = backups.first() else { return Ok(None) };
+    let Some(superblock) = reader.get(first.at, 1024)? else { return Ok(None) };
+    let Some(mut found) = parse(&superblock) else { return Ok(None) };
+    found.offset = first.at + 56;
+    found.state = Some("damaged".into());
+    found.notes.push(format!(
+        "the primary superblock is gone{}; `e2fsck -b {} -B {}` uses one",
+        at_blocks(&backups),
+        first.block,
+        first.block_size
+    ));
+    Ok(Some(found))
+}
+
+struct Backup {
+    at: u64,
+    block: u64,
+    block_size: u64,
+}
+
+fn at_blocks(backups: &[Backup]) -> String {
+    if backups.is_empty() {
+        return ", and no backup superblock was found".into();
+    }
+    let blocks: Vec<String> = backups.iter().map(|b| b.block.to_string()).collect();
+    format!(", backup superblocks at block {}", blocks.join(", "))
+}
+
+/// The sparse_super groups 1, 3, 5 and 7 at the group size that mkfs gives each block size.
+fn backups(reader: &Reader<'_>) -> Result<Vec<Backup>, crate::disk::source::Unreadable> {
+    let mut found = Vec::new();
+    for (log, block_size) in [(2u32, 4096u64), (1, 2048), (0, 1024)] {
+        for group in [1u16, 3, 5, 7] {
+            let first_data = u64::from(block_size == 1024);
+            let block = first_data + u64::from(group) * block_size * 8;
+            let at = block * block_size;
+            let Some(bytes) = reader.get(at, 1024)? else { continue };
+            let right = bytes.u16(0x5a) == Some(group) && bytes.u32(0x18) == Some(log);
+            if right && parse(&bytes).is_some() && checksum_holds(&bytes) {
+                found.push(Backup { at, block, block_size });
+            }
+        }
+        if !found.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn checksum_holds(superblock: &Bytes) -> bool {
+    if superblock.u32(0x64).unwrap_or(0) & METADATA_CSUM == 0 {
+        return true;
+    }
+    let sum = superblock.slice(0, 0x3fc).map(|b| crc32(0x82F6_3B78, !0, b));
+    sum == superblock.u32(0x3fc)
+}
+
+fn parse(sb: &Bytes) -> Option<SignatureReport> {
+    if sb.u16(0x38)? != 0xef53 {
+        return None;
+    }
+    let (compat, incompat, ro_compat) = (sb.u32(0x5c)?, sb.u32(0x60)?, sb.u32(0x64)?);
+    let log = sb.u32(0x18)?;
+    let mut blocks = u64::from(sb.u32(4)?);
+    if incompat & SIXTY_FOUR_BIT != 0 {
+        blocks |= u64::from(sb.u32(0x150)?) << 32;
+    }
+    // Two magic bytes are little proof; 64 KiB is the largest block the format has, and every file
+    // system has blocks and inodes.
+    if log > 6 || blocks == 0 || sb.u32(0)? == 0 || sb.u32(0x20)? == 0 {
+        return None;
+    }
+    let block_size = 1024u64 << log;
+    let journal = compat & HAS_JOURNAL != 0;
+    let old = ro_compat & !OLD_RO_COMPAT == 0 && incompat & !OLD_INCOMPAT == 0;
+    let kind = match (incompat & JOURNAL_DEVICE != 0, old, journal) {
+        (true, ..) => "jbd",
+        (_, true, false) => "ext2",
+        (_, true, true) => "ext3",
+        (_, false, _) => "ext4",
+    };
+    let flags = sb.u16(0x3a)?;
+    let state = match () {
+        () if flags & STATE_ERRORS != 0 => "errors seen",
+        () if incompat & NEEDS_RECOVERY != 0 => "needs journal recovery",
+        () if flags & STATE_CLEAN == 0 => "not cleanly unmounted",
+        () => "clean",
+    };
+    let mut notes = Vec::new();
+    if flags & STATE_ERRORS != 0 && incompat & NEEDS_RECOVERY != 0 {
+        notes.push("its journal needs recovery too".into());
+    }
+    if let Some(mounted) = sb.text(0x88, 64) {
+        notes.push(format!("last mounted at {mounted}"));
+    }
+    Some(SignatureReport {
+        kind: kind.into(),
+        usage: "filesystem".into(),
+        offset: 1024 + 0x38,
+        label: sb.text(0x78, 16),
+        uuid: sb.uuid(0x68),
+        version: Some(format!("{}.{}", sb.u32(0x4c)?, sb.u16(0x3e)?)),
+        state: Some(state.into()),
+        size: blocks.checked_mul(block_size),
+        block_size: Some(block_size),
+        notes,
+    })
+}

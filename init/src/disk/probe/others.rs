@@ -1,0 +1,126 @@
+//! Formats that are named, so that nothing of them looks unformatted: type, and label and UUID where
+//! they stand at a fixed place.
+
+use rescue_schema::report::SignatureReport;
+
+use crate::disk::source::{Answer, Bytes, Reader, hyphens};
+
+fn signature(kind: &str, usage: &str, offset: u64) -> SignatureReport {
+    SignatureReport { kind: kind.into(), usage: usage.into(), offset, ..SignatureReport::default() }
+}
+
+pub(super) fn xfs(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    Ok(reader.get(0, 512)?.filter(|b| b.is(0, b"XFSB")).map(|b| SignatureReport {
+        uuid: b.uuid(32),
+        label: b.text(108, 12),
+        block_size: b.be32(4).map(u64::from),
+        ..signature("xfs", "filesystem", 0)
+    }))
+}
+
+pub(super) fn btrfs(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    Ok(reader.get(65536, 1024)?.filter(|b| b.is(64, b"_BHRfS_M")).map(|b| SignatureReport {
+        uuid: b.uuid(32),
+        label: b.text(299, 256),
+        block_size: b.u32(144).map(u64::from),
+        ..signature("btrfs", "filesystem", 65536 + 64)
+    }))
+}
+
+/// The label may stand in any of the first four sectors (lib/format_text/layout.h of LVM2).
+pub(super) fn lvm(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    for at in [512u64, 0, 1024, 1536] {
+        let Some(label) = reader.get(at, 512)? else { continue };
+        if label.is(0, b"LABELONE") && label.is(24, b"LVM2 001") {
+            let header = label.u32(20).and_then(|o| usize::try_from(o).ok());
+            return Ok(Some(SignatureReport {
+                uuid: header.and_then(|o| label.text(o, 32)).map(|u| hyphens(&u, &[6, 4, 4, 4, 4, 4, 6])),
+                version: Some("LVM2 001".into()),
+                ..signature("LVM2_member", "raid", at + 24)
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// md superblocks (include/uapi/linux/raid/md_p.h): 1.1 at the start, 1.2 at 4 KiB, 1.0 and 0.90 near
+/// the end, where a member looks like its own content from the front.
+pub(super) fn md(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    const MAGIC: u32 = 0xa92b_4efc;
+    let end = (reader.size() / 512).checked_sub(16).map(|sector| (sector & !7) * 512);
+    for (at, version) in [(Some(0), "1.1"), (Some(4096), "1.2"), (end, "1.0")] {
+        let Some(at) = at else { continue };
+        let Some(b) = reader.get(at, 256)? else { continue };
+        if b.u32(0) == Some(MAGIC) && b.u32(4) == Some(1) && b.u64(144) == Some(at / 512) {
+            return Ok(Some(SignatureReport {
+                uuid: b.uuid(16),
+                label: b.text(32, 32),
+                version: Some(version.into()),
+                ..signature("linux_raid_member", "raid", at)
+            }));
+        }
+    }
+    let Some(at) = (reader.size() & !0xffff).checked_sub(0x10000) else { return Ok(None) };
+    let Some(b) = reader.get(at, 256)? else { return Ok(None) };
+    if b.u32(0) != Some(MAGIC) || b.u32(4) != Some(0) {
+        return Ok(None);
+    }
+    let words: Option<String> =
+        [20, 52, 56, 60].iter().map(|o| b.u32(*o).map(|w| format!("{w:08x}"))).collect();
+    Ok(Some(SignatureReport {
+        uuid: words.map(|w| hyphens(&w, &[8, 4, 4, 4, 12])),
+        version: b.u32(8).map(|minor| format!("0.{minor}.0")),
+        ..signature("linux_raid_member", "raid", at)
+    }))
+}
+
+pub(super) fn luks(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    Ok(reader.get(0, 512)?.filter(|b| b.is(0, b"LUKS\xba\xbe")).map(|b| SignatureReport {
+        uuid: b.text(168, 40),
+        label: if b.be16(6) == Some(2) { b.text(24, 48) } else { None },
+        version: b.be16(6).map(|v| v.to_string()),
+        ..signature("crypto_LUKS", "crypto", 0)
+    }))
+}
+
+/// What stands as OEM name in a boot sector: NTFS, exFAT, BitLocker.
+pub(super) fn windows(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let Some(b) = reader.get(0, 512)? else { return Ok(None) };
+    Ok(match b.slice(3, 8) {
+        Some(b"NTFS    ") => Some(SignatureReport {
+            uuid: b.u64(72).map(|s| format!("{s:016X}")),
+            ..signature("ntfs", "filesystem", 3)
+        }),
+        Some(b"EXFAT   ") => Some(SignatureReport {
+            uuid: b.u32(100).map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
+            ..signature("exfat", "filesystem", 3)
+        }),
+        Some(b"-FVE-FS-") => Some(signature("BitLocker", "crypto", 3)),
+        _ => None,
+    })
+}
+
+pub(super) fn iso9660(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let Some(b) = reader.get(32768, 2048)? else { return Ok(None) };
+    Ok((b.is(1, b"CD001")).then(|| SignatureReport {
+        label: b.text(40, 32),
+        uuid: iso_date(&b, 830).or_else(|| iso_date(&b, 813)),
+        block_size: Some(2048),
+        ..signature("iso9660", "filesystem", 32769)
+    }))
+}
+
+/// ECMA-119, 8.4.26.1: sixteen digits, all zero where it was not set.
+fn iso_date(b: &Bytes, at: usize) -> Option<String> {
+    let digits = b.text(at, 16).filter(|d| d.len() == 16 && d.bytes().all(|c| c.is_ascii_digit()))?;
+    digits.bytes().any(|c| c != b'0').then(|| hyphens(&digits, &[4, 2, 2, 2, 2, 2, 2]))
+}
+
+pub(super) fn squashfs(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let Some(b) = reader.get(0, 96)? else { return Ok(None) };
+    Ok(b.is(0, b"hsqs").then(|| SignatureReport {
+        version: b.u16(28).zip(b.u16(30)).map(|(major, minor)| format!("{major}.{minor}")),
+        block_size: b.u32(12).map(u64::from),
+        ..signature("squashfs", "filesystem", 0)
+    }))
+}

@@ -1,0 +1,143 @@
+//! FAT12, FAT16 and FAT32 (Microsoft FAT specification, 2005; fs/fat/inode.c).
+
+use rescue_schema::report::SignatureReport;
+
+use crate::disk::source::{Answer, Bytes, Reader, hyphens};
+
+/// Most clusters of a FAT32 root folder that are looked through for the label. The label is written
+/// by mkfs as the first entry; a crafted chain must not keep us reading.
+const ROOT_CLUSTERS: usize = 16;
+/// Most bytes of a root folder that are read at once.
+const ROOT_BYTES: u64 = 64 << 10;
+
+/// The parameter block, checked.
+struct Geometry {
+    sector: u64,
+    cluster: u64,
+    reserved: u64,
+    fat_sectors: u64,
+    fats: u64,
+    root_entries: u64,
+    sectors: u64,
+    bits: u32,
+    clusters: u64,
+}
+
+pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let Some(boot) = reader.get(0, 512)? else { return Ok(None) };
+    let Some(geometry) = geometry(&boot) else { return Ok(None) };
+    let extended = if geometry.bits == 32 { 0x40 } else { 0x24 };
+    let serial = boot.u8(extended + 2).filter(|s| *s == 0x28 || *s == 0x29);
+    let serial = serial.and_then(|_| boot.u32(extended + 3));
+    // A root folder or table that cannot be read costs the label, not the answer.
+    let mut notes = Vec::new();
+    let label = match label(reader, &boot, &geometry) {
+        Ok(label) => label,
+        Err(error) => {
+            notes.push(format!("the root folder cannot be read: {}", error.0));
+            None
+        }
+    };
+    let dirty = boot.u8(extended + 1).is_some_and(|s| s & 1 != 0) || fat_says_dirty(reader, &geometry);
+    let size = geometry.sectors * geometry.sector;
+    if size > reader.size() {
+        notes.push(format!("it says to have {size} bytes, the device has {}", reader.size()));
+    }
+    Ok(Some(SignatureReport {
+        kind: "vfat".into(),
+        usage: "filesystem".into(),
+        offset: 510,
+        label,
+        uuid: serial.map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
+        version: Some(format!("FAT{}", geometry.bits)),
+        state: Some(if dirty { "not cleanly unmounted" } else { "clean" }.into()),
+        size: Some(size),
+        block_size: Some(geometry.sector),
+        notes,
+    }))
+}
+
+fn geometry(boot: &Bytes) -> Option<Geometry> {
+    if !boot.is(510, &[0x55, 0xaa]) || !matches!(boot.u8(0)?, 0xeb | 0xe9) {
+        return None;
+    }
+    let sector = u64::from(boot.u16(11)?);
+    let cluster = u64::from(boot.u8(13)?);
+    let (reserved, fats) = (u64::from(boot.u16(14)?), u64::from(boot.u8(16)?));
+    let root_entries = u64::from(boot.u16(17)?);
+    let media = boot.u8(21)?;
+    let short = u64::from(boot.u16(19)?);
+    let sectors = if short == 0 { u64::from(boot.u32(32)?) } else { short };
+    let fat16 = u64::from(boot.u16(22)?);
+    let fat_sectors = if fat16 == 0 { u64::from(boot.u32(36)?) } else { fat16 };
+    let sane = matches!(sector, 512 | 1024 | 2048 | 4096)
+        && cluster.is_power_of_two()
+        && reserved > 0
+        && (1..=8).contains(&fats)
+        && (media >= 0xf8 || media == 0xf0)
+        && fat_sectors > 0
+        && sectors > 0;
+    if !sane {
+        return None;
+    }
+    let meta = reserved + fats * fat_sectors + (root_entries * 32).div_ceil(sector);
+    let clusters = sectors.checked_sub(meta)? / cluster;
+    // The specification tells the three by the count of clusters alone, and small FAT32 volumes (an ESP
+    // made with `mkfs.vfat -F 32`) break it; the kernel and blkid take an absent 16-bit length for FAT32.
+    let bits = match () {
+        () if fat16 == 0 => 32,
+        () if clusters < 4085 => 12,
+        () if clusters < 65525 => 16,
+        () => return None,
+    };
+    Some(Geometry { sector, cluster, reserved, fat_sectors, fats, root_entries, sectors, bits, clusters })
+}
+
+fn label(reader: &Reader<'_>, boot: &Bytes, g: &Geometry) -> Answer<String> {
+    let tables = (g.reserved + g.fats * g.fat_sectors) * g.sector;
+    if g.bits != 32 {
+        return Ok(volume_entry(reader, tables, g.root_entries * 32)?.flatten());
+    }
+    let mut cluster = u64::from(boot.u32(44).unwrap_or(0));
+    for _ in 0..ROOT_CLUSTERS {
+        if cluster < 2 || cluster - 2 >= g.clusters {
+            break;
+        }
+        let at = tables + (cluster - 2) * g.cluster * g.sector;
+        if let Some(end) = volume_entry(reader, at, g.cluster * g.sector)? {
+            return Ok(end);
+        }
+        let Some(next) = reader.get(g.reserved * g.sector + cluster * 4, 4)? else { break };
+        cluster = u64::from(next.u32(0).unwrap_or(0) & 0x0fff_ffff);
+    }
+    Ok(None)
+}
+
+/// `Some(label)` when the folder ended here or the label was found, `None` when it goes on.
+fn volume_entry(reader: &Reader<'_>, at: u64, length: u64) -> Answer<Option<String>> {
+    let length = usize::try_from(length.min(ROOT_BYTES)).unwrap_or(0);
+    let Some(folder) = reader.get(at, length)? else { return Ok(Some(None)) };
+    for entry in folder.0.chunks_exact(32) {
+        let entry = Bytes(entry.to_vec());
+        match (entry.u8(0), entry.u8(11)) {
+            (Some(0), _) => return Ok(Some(None)),
+            (Some(0xe5), _) => {}
+            // The volume label's own bit, in no long-name entry (which has all four low bits).
+            (_, Some(attributes)) if attributes & 0x08 != 0 && attributes & 0x3f != 0x0f => {
+                return Ok(Some(entry.text(0, 11)));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Bit 15 (FAT16) or 27 (FAT32) of the second entry is cleared by some systems while it is mounted.
+fn fat_says_dirty(reader: &Reader<'_>, g: &Geometry) -> bool {
+    let at = g.reserved * g.sector;
+    match (g.bits, reader.get(at, 8)) {
+        (16, Ok(Some(fat))) => fat.u16(2).is_some_and(|e| e & 1 << 15 == 0),
+        (32, Ok(Some(fat))) => fat.u32(4).is_some_and(|e| e & 1 << 27 == 0),
+        _ => false,
+    }
+}
