@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rescue_schema::account::Account;
-use rescue_schema::credentials::{Document, LOGIN_NAMES, Login};
+use rescue_schema::credentials::{LOGIN_NAMES, Login};
 use rescue_schema::{Secret, crypt};
 
 use super::{passwd, shadow, verify};
@@ -36,10 +36,10 @@ impl Directory {
         Self(Kind::Files(root.to_path_buf()))
     }
 
-    /// A document alone, for `rescue sshd --device` on an ordinary machine, whose own passwords and
+    /// The logins of a document alone, for `rescue sshd --device` on an ordinary machine, whose own passwords and
     /// keys open nothing. Home and shell are those of `/etc/passwd` where it knows the name.
-    pub fn from_document(document: &Document) -> Self {
-        Self(Kind::Document(document.logins.clone()))
+    pub fn from_logins(logins: Vec<Login>) -> Self {
+        Self(Kind::Document(logins))
     }
 
     /// Finds who may log in as `name`: `root` or `admin`, if it has a password or a key and is not
@@ -168,6 +168,7 @@ mod tests {
 
     use super::super::plan;
     use super::*;
+    use rescue_schema::credentials::Document;
 
     const HASH: &str = "$5$abc$HEtZB/1K6XJ99xRK14R.qL6AxT3f9/cPAGbTKZddAT6";
 
@@ -216,7 +217,7 @@ mod tests {
     #[test]
     fn a_password_opens_its_account_alone() {
         let root = rescue(Some(&document()));
-        for directory in [Directory::from_files(root.path()), Directory::from_document(&document())] {
+        for directory in [Directory::from_files(root.path()), Directory::from_logins(document().logins)] {
             assert_eq!(directory.authenticate("root", b"correct horse").unwrap().unwrap().name, "root");
             for (name, password) in
                 [("root", "wrong"), ("admin", "correct horse"), ("nobody", "correct horse"), ("root", "")]

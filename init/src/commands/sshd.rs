@@ -12,6 +12,7 @@ use rescue_schema::credentials::{Document, Login, MAX_DOCUMENT};
 use rescue_schema::paths;
 
 use super::{Command, Usage};
+use crate::accounts::{Directory, Throttle, source_of};
 use crate::ssh::{auth::Gate, connection, host_keys, listen};
 use crate::sys::{files, log, notify::Notice};
 
@@ -85,52 +86,52 @@ fn run_connection(_: &str, _: &[String]) -> anyhow::Result<ExitCode> {
     let handover = connection::take_over()?;
     let logins: Option<Vec<Login>> = serde_json::from_value(handover.hello.gate.clone())
         .map_err(|_| anyhow::anyhow!("the listener's accounts are malformed"))?;
-    connection::serve(handover, Arc::new(Accounts { logins }))?;
+    let accounts = match logins {
+        Some(logins) => {
+            // An ordinary machine: nothing of it is touched, so its refusals are counted per connection.
+            Accounts { directory: Directory::from_logins(logins), throttle: Throttle::open(Path::new("")) }
+        }
+        None => Accounts {
+            directory: Directory::from_files(Path::new("/")),
+            throttle: Throttle::open(Path::new(paths::THROTTLE)),
+        },
+    };
+    connection::serve(handover, Arc::new(accounts))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The gate: the logins of a document, or the account files of the machine.
+/// The gate: the accounts of the machine or of a document, and the throttle that the consoles share.
 struct Accounts {
-    logins: Option<Vec<Login>>,
-}
-
-impl Accounts {
-    fn find(&self, user: &str) -> Option<Account> {
-        let login = self.logins.as_ref()?.iter().find(|l| l.name == user)?;
-        let home = if user == "root" { "/root".into() } else { Path::new("/home").join(user) };
-        Some(Account {
-            name: login.name.clone(),
-            uid: 0,
-            gid: 0,
-            home,
-            shell: "/bin/sh".into(),
-            password_hash: login.password_hash.clone(),
-            authorized_keys: login.authorized_keys.clone(),
-        })
-    }
+    directory: Directory,
+    throttle: Throttle,
 }
 
 impl Gate for Accounts {
     fn password(&self, user: &str, password: &[u8], _source: IpAddr) -> Option<Account> {
-        use sha_crypt::PasswordVerifier;
-        /// Verified for a user that does not exist: the same work, and never right.
-        const NOBODY: &str = "$6$rounds=5000$saltsaltsaltsalt$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        let account = self.find(user);
-        let hash = account.as_ref().and_then(|a| a.password_hash.as_ref()).map(|h| h.expose_secret());
-        let right = sha_crypt::ShaCrypt::default().verify_password(password, hash.unwrap_or(NOBODY)).is_ok();
-        let opens = right && hash.is_some();
-        account.filter(|_| opens)
+        logged(self.directory.authenticate(user, password))
     }
 
     fn account(&self, user: &str) -> Option<Account> {
-        self.find(user)
+        logged(self.directory.find(user))
     }
 
-    fn delay(&self, _source: IpAddr) -> Option<Duration> {
+    fn delay(&self, source: IpAddr) -> Option<Duration> {
+        self.throttle.delay(&source_of(source))
+    }
+
+    fn failed(&self, source: IpAddr) {
+        self.throttle.failed(&source_of(source));
+    }
+
+    fn succeeded(&self, source: IpAddr) {
+        self.throttle.succeeded(&source_of(source));
+    }
+}
+
+/// A database that cannot be read opens nothing.
+fn logged(found: anyhow::Result<Option<Account>>) -> Option<Account> {
+    found.unwrap_or_else(|error| {
+        log::note("sshd", &format!("{error:#}"));
         None
-    }
-
-    fn failed(&self, _source: IpAddr) {}
-
-    fn succeeded(&self, _source: IpAddr) {}
+    })
 }
