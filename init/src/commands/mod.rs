@@ -7,15 +7,14 @@
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
 mod console;
+mod disks;
 mod netd;
+mod power;
+mod probe;
 mod sshd;
 mod status;
-mod disks;
-mod probe;
 
 use std::process::ExitCode;
-
-mod console;
 
 /// A verb.
 pub struct Command {
@@ -35,12 +34,16 @@ pub struct Command {
 #[rustfmt::skip]
 const COMMANDS: &[Command] = &[
     status::COMMAND,
+    disks::COMMAND,
+    probe::COMMAND,
+    power::REBOOT,
+    power::POWEROFF,
+    power::HALT,
     sshd::COMMAND,
     sshd::CONNECTION,
     netd::COMMAND,
     console::COMMAND,
 ];
-const COMMANDS: &[Command] = &[disks::COMMAND, probe::COMMAND];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.
 #[derive(Debug)]
