@@ -121,7 +121,7 @@ pub fn serve(listener: &TcpListener, hello: &Hello, ready: impl FnOnce()) -> any
             }
         }
         // Before reaping: a child that is no longer pending is not signalled by its number.
-        pending.retain_mut(|p| still_pending(p));
+        pending.retain_mut(still_pending);
         reap(&mut pending);
         if closed_until.is_none() {
             closed_until = accept(listener, &message, &mut pending);
