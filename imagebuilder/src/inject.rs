@@ -34,16 +34,8 @@ pub(crate) struct Wish {
 /// A document that is wrong, a password that is empty, or those of the file system.
 pub(crate) fn inject(wish: &Wish, output: &Path) -> Result<()> {
     let document = document(wish)?;
-    let mut seed = [0; SEED_BYTES];
-    if wish.seed {
-        let mut rest = &mut seed[..];
-        while !rest.is_empty() {
-            let got = rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty())
-                .context("asking this machine for random bytes")?;
-            rest = rest.get_mut(got..).unwrap_or_default();
-        }
-    }
-    let archive = archive(&document, wish.seed.then_some(&seed[..]))?;
+    let seed = wish.seed.then(random::<SEED_BYTES>).transpose()?;
+    let archive = archive(&document, seed.as_ref().map(|seed| &seed[..]))?;
     let name = output
         .file_name()
         .and_then(|n| n.to_str())
@@ -56,6 +48,18 @@ pub(crate) fn inject(wish: &Wish, output: &Path) -> Result<()> {
     let mut files = Output::new(folder, archive.len() as u64)?;
     files.file(name, 0o600, |file| Ok(file.write_all(&archive)?))?;
     files.commit()
+}
+
+/// Random bytes of this machine.
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut rest = &mut bytes[..];
+    while !rest.is_empty() {
+        let got = rustix::rand::getrandom(&mut *rest, rustix::rand::GetRandomFlags::empty())
+            .context("asking this machine for random bytes")?;
+        rest = rest.get_mut(got..).unwrap_or_default();
+    }
+    Ok(bytes)
 }
 
 fn document(wish: &Wish) -> Result<Document> {
@@ -102,10 +106,14 @@ fn read_password(source: &mut dyn Read) -> Result<Secret> {
     Ok(Secret::new(text))
 }
 
+/// Bytes of salt: 16 characters in its encoding, the most that crypt(5) takes. The library's own
+/// salts are longer, and other implementations would cut them.
+const SALT_BYTES: usize = 12;
+
 /// `$6$` with a random salt (crypt(5)).
 fn hash(password: &Secret) -> Result<Secret> {
     let hash = sha_crypt::ShaCrypt::default()
-        .hash_password(password.expose_secret().as_bytes())
+        .hash_password_with_salt(password.expose_secret().as_bytes(), &random::<SALT_BYTES>()?)
         .map_err(|e| anyhow!("hashing the password: {e}"))?;
     Ok(Secret::new(hash.as_str()))
 }
@@ -155,6 +163,19 @@ mod tests {
         let parsed = sha_crypt::PasswordHash::new(one.expose_secret()).unwrap();
         assert!(sha_crypt::ShaCrypt::default().verify_password(b"correct horse", &parsed).is_ok());
         assert!(sha_crypt::ShaCrypt::default().verify_password(b"correct hors", &parsed).is_err());
+    }
+
+    #[test]
+    fn another_implementation_makes_the_same_hash() {
+        let ours = hash(&Secret::new("correct horse")).unwrap();
+        let fields: Vec<&str> = ours.expose_secret().split('$').collect();
+        let [_, "6", parameters @ .., salt, _] = &fields[..] else { panic!("{fields:?}") };
+        let salt = parameters.iter().chain([salt]).copied().collect::<Vec<_>>().join("$");
+        let theirs = std::process::Command::new("openssl")
+            .args(["passwd", "-6", "-salt", &salt, "correct horse"])
+            .output()
+            .expect("openssl is needed: apt-get install openssl");
+        assert_eq!(String::from_utf8_lossy(&theirs.stdout).trim_end(), ours.expose_secret());
     }
 
     #[test]
