@@ -127,7 +127,8 @@ fn a_password_opens_a_shell_and_leaving_it_brings_the_screen_back() {
     seat.expect("24 80");
     // The terminal is the shell's own: a key is a signal.
     seat.expect("# ");
-    seat.type_in(b"echo begun-$((1+1)); sleep 100; echo slept\r");
+    // The job itself says that it is in the foreground.
+    seat.type_in(b"sh -c 'echo begun-$((1+1)); exec sleep 100'\r");
     seat.expect("begun-2");
     seat.type_in(b"\x03");
     seat.expect("# ");
