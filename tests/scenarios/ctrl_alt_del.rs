@@ -7,6 +7,6 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let mut vm = lab.ready(&device, &[])?;
     let mark = vm.console.mark();
     vm.keys(&["ctrl", "alt", "delete"])?;
-    vm.console.line("rescue: shutdown", mark, limit(30))?;
+    vm.console.line("rescue: going down", mark, limit(30))?;
     vm.ended("the reboot by Ctrl-Alt-Del")
 }

@@ -9,7 +9,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         let mut vm = lab.ready(&device, &[])?;
         let mark = vm.console.mark();
         vm.ssh(&device, "root")?.run(&format!("kill -{signal} 1"))?;
-        vm.console.line("rescue: shutdown", mark, limit(30))?;
+        vm.console.line("rescue: going down", mark, limit(30))?;
         vm.ended(&format!("the end that SIG{signal} asks for"))?;
     }
     Ok(())

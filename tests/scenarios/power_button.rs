@@ -13,7 +13,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     guest.ok("mkdir -p /mnt/data && mount -t ext4 /dev/vda /mnt/data && echo kept >/mnt/data/file")?;
     let mark = vm.console.mark();
     vm.power_button()?;
-    vm.console.line("rescue: shutdown", mark, limit(30))?;
+    vm.console.line("rescue: going down", mark, limit(30))?;
     vm.ended("power-off by the power button")?;
     disk::ext4_is_clean(&image)?;
     assert_eq!(disk::ext4_read(&image, 0, "/file")?, "kept\n");
