@@ -11,6 +11,8 @@ fn main() -> ExitCode {
     if std::process::id() == 1 {
         return init::pid1::run();
     }
+    // Services are started by way of /proc/self/exe, and `ps` and `top` would show them as `exe`.
+    let _ = rustix::thread::set_name(c"rescue");
     // `reboot`, `poweroff` and their kin are links to this binary; anything else is `rescue VERB`.
     let verb = if init::commands::is_link(&name) {
         name
