@@ -8,6 +8,8 @@
 
 mod console;
 mod disks;
+mod modprobe;
+mod modules;
 mod netd;
 mod power;
 mod probe;
@@ -41,6 +43,8 @@ const COMMANDS: &[Command] = &[
     power::HALT,
     sshd::COMMAND,
     sshd::CONNECTION,
+    modprobe::COMMAND,
+    modules::COMMAND,
     netd::COMMAND,
     console::COMMAND,
 ];

@@ -1,1 +1,43 @@
-//! (being written)
+//! Drivers: which modules the devices of this machine want, in what order, loaded by ourselves.
+//!
+//! [`tables`] reads what depmod(8) and the image builder write, [`alias`] matches a device's modalias
+//! against it, [`order`] makes the pure plan (dependencies, softdeps, blacklist), [`loader`] carries it
+//! out, on several processors at once where there are several. [`hotplug`] is the service: it walks the
+//! devices that are there, then follows those that come.
+
+pub mod alias;
+pub mod hotplug;
+mod loader;
+mod order;
+mod tables;
+
+use std::path::Path;
+
+use anyhow::bail;
+
+use crate::sys::cmdline::Cmdline;
+pub use loader::Loader;
+pub use order::Plan;
+pub use tables::Tables;
+
+/// Loads a module by its name or by an alias such as `fs-ext4`, with all that it needs.
+///
+/// # Errors
+/// When nothing of that name is in the image or the kernel, or the kernel refuses it.
+pub fn load(name: &str) -> anyhow::Result<()> {
+    let root = Path::new("/");
+    let tables = Tables::observe(root);
+    let mut loader = Loader::new(root, &tables, &Cmdline::observe(root));
+    let wanted = tables.resolve(name);
+    if wanted.is_empty() {
+        if tables.is_builtin(name) {
+            return Ok(());
+        }
+        bail!("no module {name} in this image");
+    }
+    let outcome = loader.load(&wanted);
+    match outcome.failed.first() {
+        Some(why) => bail!("{why}"),
+        None => Ok(()),
+    }
+}

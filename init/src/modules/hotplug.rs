@@ -1,0 +1,253 @@
+//! The service: drivers for the devices that are there, then for those that come.
+
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Loader, Tables};
+use crate::sys::cmdline::Cmdline;
+use crate::sys::files::read_trimmed;
+use crate::sys::log;
+use crate::sys::notify::Notice;
+use crate::sys::uevent::Uevents;
+
+/// Buses whose devices are looked at first: a way in by network lies on one of them, directly or
+/// behind one more driver.
+const FIRST: [&str; 5] = ["pci", "virtio", "xen", "vmbus", "usb"];
+/// Longest announcement that is read; the kernel's limit is 2048 bytes of variables and a path.
+const MAX_EVENT: usize = 16 << 10;
+
+/// What the kernel announces.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// `add`, `remove`, `change`, …
+    pub action: String,
+    /// `block`, `net`, `pci`, …
+    pub subsystem: String,
+    /// `disk` or `partition`, for block devices.
+    pub kind: String,
+    /// Kernel name of its node or interface.
+    pub name: String,
+    /// What its driver is looked for by.
+    pub modalias: Option<String>,
+}
+
+/// Reads an announcement: `ACTION@PATH`, then `KEY=value`, each ended by NUL
+/// (`Documentation/ABI/testing/sysfs-uevent`). `None` for anything else.
+pub fn parse(message: &[u8]) -> Option<Event> {
+    let message = message.get(..message.len().min(MAX_EVENT))?;
+    let mut fields = message.split(|b| *b == 0).map(String::from_utf8_lossy);
+    fields.next().filter(|head| head.contains('@'))?;
+    let mut event = Event::default();
+    for field in fields {
+        match field.split_once('=') {
+            Some(("ACTION", value)) => event.action = value.into(),
+            Some(("SUBSYSTEM", value)) => event.subsystem = value.into(),
+            Some(("DEVTYPE", value)) => event.kind = value.into(),
+            Some(("DEVNAME" | "INTERFACE", value)) => event.name = value.into(),
+            Some(("MODALIAS", value)) => event.modalias = Some(value.into()),
+            _ => {}
+        }
+    }
+    (!event.action.is_empty()).then_some(event)
+}
+
+/// How soon a device gets its driver; the lowest is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// A way in, or the bus that leads to one.
+    Network,
+    Storage,
+    Rest,
+}
+
+fn urgency(modalias: &str) -> Urgency {
+    let pci_class = |class: &str| modalias.starts_with("pci:") && modalias.contains(class);
+    let network = pci_class("bc02")
+        // Virtio over PCI: what is behind it shows only once this driver is there.
+        || modalias.starts_with("pci:v00001AF4")
+        || modalias.starts_with("virtio:d00000001")
+        || modalias.starts_with("xen:vif")
+        || modalias.starts_with("vmbus:");
+    let storage = pci_class("bc01")
+        || ["virtio:d00000002", "virtio:d00000008", "xen:vbd", "scsi:", "nvme"]
+            .iter()
+            .any(|prefix| modalias.starts_with(prefix));
+    match (network, storage) {
+        (true, _) => Urgency::Network,
+        (false, true) => Urgency::Storage,
+        (false, false) => Urgency::Rest,
+    }
+}
+
+/// Devices that wait for their drivers.
+#[derive(Default)]
+struct Queue {
+    waiting: BTreeMap<Urgency, Vec<String>>,
+    /// Modaliases whose drivers were looked for already.
+    known: HashSet<String>,
+}
+
+impl Queue {
+    fn push(&mut self, modalias: &str) {
+        if !modalias.is_empty() && self.known.insert(modalias.to_string()) {
+            self.waiting.entry(urgency(modalias)).or_default().push(modalias.into());
+        }
+    }
+
+    /// All that is most urgent.
+    fn pop(&mut self) -> Option<Vec<String>> {
+        self.waiting.pop_first().map(|(_, modaliases)| modaliases)
+    }
+}
+
+/// Serves until it is ended.
+///
+/// # Errors
+/// When the kernel's announcements cannot be had.
+pub fn serve(root: &Path) -> anyhow::Result<()> {
+    // Subscribed before the first look, so that no device falls between the two.
+    let events = Uevents::open()?;
+    let tables = Tables::observe(root);
+    let aliases = tables.aliases();
+    let mut loader = Loader::for_devices(root, &tables, &Cmdline::observe(root));
+    let mut queue = Queue::default();
+    let mut counts = (0, 0);
+    let mut buses = buses(root).into_iter();
+    let mut settled = false;
+    loop {
+        if let Some(modaliases) = queue.pop() {
+            let wanted: Vec<String> =
+                modaliases.iter().flat_map(|m| aliases.matches(m)).map(str::to_string).collect();
+            let outcome = loader.load(&wanted);
+            counts.0 += outcome.loaded;
+            counts.1 += u32::try_from(outcome.failed.len()).unwrap_or(u32::MAX);
+        } else if let Some(bus) = buses.next() {
+            coldplug(&bus, &mut queue);
+            continue;
+        } else {
+            if !settled {
+                settled = true;
+                Notice::ModulesSettled { loaded: counts.0, failed: counts.1 }.send();
+            }
+            let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+        }
+        if drain(&events, &mut queue)? {
+            log::note("modules", "the kernel dropped announcements: looking at every device again");
+            buses = self::buses(root).into_iter();
+        }
+    }
+}
+
+/// Takes the announcements that wait; says whether the kernel had to drop some.
+fn drain(events: &Uevents, queue: &mut Queue) -> anyhow::Result<bool> {
+    loop {
+        match events.pending() {
+            Ok(Some(message)) => {
+                if let Some(event) = parse(&message) {
+                    take(&event, queue);
+                }
+            }
+            Ok(None) => return Ok(false),
+            Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn take(event: &Event, queue: &mut Queue) {
+    if event.action == "add"
+        && let Some(modalias) = &event.modalias
+    {
+        queue.push(modalias);
+    }
+    let verb = match event.action.as_str() {
+        "add" => "appeared",
+        "remove" => "is gone",
+        _ => return,
+    };
+    match (event.subsystem.as_str(), event.kind.as_str()) {
+        ("block", "disk") => log::note("modules", &format!("disk {} {verb}", event.name)),
+        ("net", _) => log::note("modules", &format!("network link {} {verb}", event.name)),
+        _ => {}
+    }
+}
+
+/// The folders of the devices of each bus, the urgent ones first.
+fn buses(root: &Path) -> Vec<PathBuf> {
+    let folder = root.join("sys/bus");
+    let mut names: Vec<_> =
+        std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+    let rank =
+        |name: &std::ffi::OsString| FIRST.iter().position(|first| name == first).unwrap_or(FIRST.len());
+    names.sort_by_key(|name| (rank(name), name.clone()));
+    names.into_iter().map(|name| folder.join(name).join("devices")).collect()
+}
+
+fn coldplug(devices: &Path, queue: &mut Queue) {
+    for device in std::fs::read_dir(devices).into_iter().flatten().flatten() {
+        if let Some(modalias) = read_trimmed(&device.path().join("modalias")) {
+            queue.push(&modalias);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcements_are_read() {
+        let message =
+            b"add@/devices/x\0ACTION=add\0SUBSYSTEM=block\0DEVTYPE=disk\0DEVNAME=vda\0MODALIAS=virtio:d2\0";
+        let event = parse(message).unwrap();
+        assert_eq!((event.action.as_str(), event.kind.as_str(), event.name.as_str()), ("add", "disk", "vda"));
+        assert_eq!(event.modalias.as_deref(), Some("virtio:d2"));
+    }
+
+    #[test]
+    fn garbage_is_no_announcement() {
+        for junk in [&b""[..], b"\0\0\0", b"libudev\0ACTION=add", b"add@\0ACTION", &[0xff; 70_000], b"a@b"] {
+            assert_eq!(parse(junk), None);
+        }
+    }
+
+    #[test]
+    fn the_way_in_comes_first() {
+        let mut queue = Queue::default();
+        for modalias in [
+            "acpi:PNP0C0C:",
+            "pci:v00008086d00007010sv0sd0bc01sc01i80",
+            "pci:v00008086d0000100Esv0sd0bc02sc00i00",
+            "pci:v00001AF4d00001001sv0sd0bc01sc00i00",
+            "acpi:PNP0C0C:",
+        ] {
+            queue.push(modalias);
+        }
+        assert_eq!(queue.pop().unwrap().len(), 2);
+        assert_eq!(queue.pop().unwrap(), ["pci:v00008086d00007010sv0sd0bc01sc01i80"]);
+        assert_eq!(queue.pop().unwrap(), ["acpi:PNP0C0C:"]);
+        assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn urgent_buses_are_looked_at_first() {
+        let root = tempfile::tempdir().unwrap();
+        for bus in ["acpi", "pci", "virtio"] {
+            std::fs::create_dir_all(root.path().join("sys/bus").join(bus).join("devices/d0")).unwrap();
+            std::fs::write(
+                root.path().join("sys/bus").join(bus).join("devices/d0/modalias"),
+                format!("{bus}:x\n"),
+            )
+            .unwrap();
+        }
+        let mut queue = Queue::default();
+        let buses = buses(root.path());
+        assert!(buses[0].ends_with("pci/devices") && buses[2].ends_with("acpi/devices"));
+        buses.iter().for_each(|bus| coldplug(bus, &mut queue));
+        assert_eq!(queue.pop().unwrap(), ["pci:x", "virtio:x", "acpi:x"]);
+    }
+}
