@@ -58,7 +58,16 @@ impl std::fmt::Display for Plan {
 }
 
 /// Links to `/init` that busybox must not take, and applets that have no place here.
-const OWN_LINKS: [&str; 4] = ["sbin/reboot", "sbin/poweroff", "sbin/halt", "sbin/shutdown"];
+const OWN_LINKS: [&str; 7] = [
+    "sbin/reboot",
+    "sbin/poweroff",
+    "sbin/halt",
+    "sbin/shutdown",
+    "sbin/init",
+    "sbin/telinit",
+    // The kernel calls this path for a module that it wants (CONFIG_MODPROBE_PATH).
+    "sbin/modprobe",
+];
 const NO_APPLET: [&str; 2] = ["init", "linuxrc"];
 
 const DIRECTORIES: [(&str, u32); 17] = [

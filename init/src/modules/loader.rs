@@ -175,9 +175,7 @@ impl<'a> Work<'a> {
             let mut open = needs.filter(|need| before.contains(need) || self.running.contains(need));
             // A softdep that comes after must not overtake what it follows.
             let follows = |other: &&String| tables.module(other).is_some_and(|m| m.post.contains(name));
-            open.next().is_none()
-                && !before.iter().any(|o| follows(o))
-                && !self.running.iter().any(|o| follows(o))
+            open.next().is_none() && !before.iter().any(follows) && !self.running.iter().any(follows)
         };
         let at = self.waiting.iter().enumerate().position(|(at, name)| ready(at, name))?;
         let name = self.waiting.remove(at);
