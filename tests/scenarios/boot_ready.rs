@@ -3,6 +3,7 @@
 use rescue_schema::report::{StageResult, StatusReport};
 
 use crate::lab::Lab;
+use crate::vm::limit;
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
@@ -10,6 +11,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let ready = vm.ready()?;
     assert_eq!(ready.hostkey, device.host_key_fingerprint);
     assert_eq!(ready.ssh, "10.0.2.15:22", "the address that QEMU's network gives out");
+    vm.console.stage("modules", limit(60))?;
     let said = vm.console.stages();
     assert!(!said.is_empty(), "no stage was reported");
     let failed: Vec<_> = said.iter().filter(|s| s.result == StageResult::Failed).collect();

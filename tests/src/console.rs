@@ -80,6 +80,18 @@ impl Console {
         what: &str,
         from: Mark,
         limit: Duration,
+        find: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T> {
+        self.search(what, from, limit, true, find)
+    }
+
+    /// As [`Console::wait`]; `open` says whether the unfinished line counts, whose last word may be cut.
+    fn search<T>(
+        &self,
+        what: &str,
+        from: Mark,
+        limit: Duration,
+        open: bool,
         mut find: impl FnMut(&str) -> Option<T>,
     ) -> Result<T> {
         let end = Instant::now() + limit;
@@ -92,7 +104,7 @@ impl Console {
                 }
                 next += 1;
             }
-            if let Some(found) = find(&seen.open) {
+            if let Some(found) = find(&seen.open).filter(|_| open) {
                 return Ok(found);
             }
             let left = end.saturating_duration_since(Instant::now());
@@ -121,7 +133,7 @@ impl Console {
     /// # Errors
     /// As [`Console::wait`].
     pub fn ready(&self, limit: Duration) -> Result<Ready> {
-        self.wait("the ready line", Mark::default(), limit, Ready::find)
+        self.search("the ready line", Mark::default(), limit, false, Ready::find)
     }
 
     /// Waits for the end of a stage.
@@ -129,7 +141,7 @@ impl Console {
     /// # Errors
     /// As [`Console::wait`].
     pub fn stage(&self, name: &str, limit: Duration) -> Result<StageLine> {
-        self.wait(&format!("the end of stage {name}"), Mark::default(), limit, |line| {
+        self.search(&format!("the end of stage {name}"), Mark::default(), limit, false, |line| {
             StageLine::find(line).filter(|stage| stage.stage == name)
         })
     }

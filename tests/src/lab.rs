@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::device::{Device, DeviceBuilder};
 use crate::image::{Binaries, Image, cpio_of};
 use crate::qemu::Start;
-use crate::vm::{Vm, VmBuilder};
+use crate::vm::{Vm, VmBuilder, limit};
 
 /// What all scenarios share. Made when it is first asked for: a scenario that only boots a disk by
 /// its own firmware needs no compiler.
@@ -139,6 +139,10 @@ impl Lab<'_> {
         }
         let vm = builder.start()?;
         vm.ready()?;
+        // SSH does not wait for the drivers of disks.
+        if !disks.is_empty() {
+            vm.console.stage("modules", limit(60))?;
+        }
         Ok(vm)
     }
 }

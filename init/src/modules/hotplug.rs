@@ -60,6 +60,9 @@ pub fn parse(message: &[u8]) -> Option<Event> {
 enum Urgency {
     /// A way in, or the bus that leads to one.
     Network,
+    /// Disks that are there as soon as their driver is.
+    Disk,
+    /// Controllers whose drivers wait for what may hang off them.
     Storage,
     Rest,
 }
@@ -72,14 +75,14 @@ fn urgency(modalias: &str) -> Urgency {
         || modalias.starts_with("virtio:d00000001")
         || modalias.starts_with("xen:vif")
         || modalias.starts_with("vmbus:");
-    let storage = pci_class("bc01")
-        || ["virtio:d00000002", "virtio:d00000008", "xen:vbd", "scsi:", "nvme"]
-            .iter()
-            .any(|prefix| modalias.starts_with(prefix));
-    match (network, storage) {
-        (true, _) => Urgency::Network,
-        (false, true) => Urgency::Storage,
-        (false, false) => Urgency::Rest,
+    let disk = pci_class("bc01sc08")
+        || ["virtio:d00000002", "virtio:d00000008", "xen:vbd"].iter().any(|p| modalias.starts_with(p));
+    let storage = pci_class("bc01") || modalias.starts_with("scsi:");
+    match (network, disk, storage) {
+        (true, _, _) => Urgency::Network,
+        (_, true, _) => Urgency::Disk,
+        (_, _, true) => Urgency::Storage,
+        _ => Urgency::Rest,
     }
 }
 
@@ -223,11 +226,13 @@ mod tests {
             "pci:v00008086d00007010sv0sd0bc01sc01i80",
             "pci:v00008086d0000100Esv0sd0bc02sc00i00",
             "pci:v00001AF4d00001001sv0sd0bc01sc00i00",
+            "virtio:d00000002v00001AF4",
             "acpi:PNP0C0C:",
         ] {
             queue.push(modalias);
         }
         assert_eq!(queue.pop().unwrap().len(), 2);
+        assert_eq!(queue.pop().unwrap(), ["virtio:d00000002v00001AF4"]);
         assert_eq!(queue.pop().unwrap(), ["pci:v00008086d00007010sv0sd0bc01sc01i80"]);
         assert_eq!(queue.pop().unwrap(), ["acpi:PNP0C0C:"]);
         assert_eq!(queue.pop(), None);
