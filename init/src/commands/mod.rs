@@ -8,11 +8,13 @@
 
 mod console;
 mod disks;
+mod mount;
 mod netd;
 mod power;
 mod probe;
 mod sshd;
 mod status;
+mod umount;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,8 @@ const COMMANDS: &[Command] = &[
     status::COMMAND,
     disks::COMMAND,
     probe::COMMAND,
+    mount::COMMAND,
+    umount::COMMAND,
     power::REBOOT,
     power::POWEROFF,
     power::HALT,

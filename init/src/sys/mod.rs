@@ -8,6 +8,7 @@ pub mod block;
 pub mod cmdline;
 pub mod files;
 pub mod log;
+pub mod mounts;
 pub mod netlink;
 pub mod notify;
 pub mod packet;
