@@ -42,7 +42,7 @@ pub(super) fn mountinfo() -> anyhow::Result<Vec<u8>> {
 pub(super) fn look(only: &[String]) -> anyhow::Result<Vec<BlockReport>> {
     let mut disks = tree::observe(Path::new("/"), &mountinfo::parse(&mountinfo()?));
     if !only.is_empty() {
-        disks.retain(|d| only.contains(&d.path));
+        disks.retain(|d| paths(d).iter().any(|(path, _)| only.contains(path)));
     }
     let found = probe_all(&disks)?;
     for disk in &mut disks {

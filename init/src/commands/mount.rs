@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use rescue_schema::paths::MOUNT_ROOT;
-use rescue_schema::report::{BlockReport, MountReport};
+use rescue_schema::report::{BlockReport, MountReport, ProbeResult};
 
 use super::{Command, Usage, disks};
-use crate::disk::{mount, mountinfo, protection, resolve, system};
+use crate::disk::{mount, protection, resolve, system, unmount};
 use crate::sys::mounts::{self, Wanted};
 
 pub(super) const COMMAND: Command = Command {
@@ -69,17 +69,16 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         let block = resolve::flat(&disks).into_iter().find(|b| b.path == device);
         let block = block.with_context(|| format!("{device} is not here: `rescue disks` lists what is"))?;
         let name = system::clean(device.trim_start_matches("/dev/").trim_start_matches("mapper/"));
-        let plan = mount::Plan {
+        let planned = |write| mount::Plan {
             folder: Path::new(MOUNT_ROOT).join(&name),
-            steps: mount::step(block, "/", wish.write, &[]).into_iter().collect(),
+            steps: mount::step(block, "/", write, &[]).into_iter().collect(),
             ..mount::Plan::default()
         };
-        if plan.steps.is_empty() {
+        if planned(false).steps.is_empty() {
             let kind = block.probe.kind.as_deref().unwrap_or("nothing that is known");
             bail!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more");
         }
-        let report = one(block, &name, None, &plan, &wish)?;
-        return print(&[report], &wish);
+        return finish(&[one(block, &name, None, &planned, &wish)?], &wish);
     }
     let systems = find(&disks);
     let chosen: Vec<&Found<'_>> = match &wish.name {
@@ -100,10 +99,18 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let mut reports = Vec::new();
     for system in chosen {
         let folder = Path::new(MOUNT_ROOT).join(&system.name);
-        let plan = mount::plan(system.root, system.facts.fstab.as_deref(), &disks, &folder, wish.write);
-        reports.push(one(system.root, &system.name, system.facts.pretty_name.clone(), &plan, &wish)?);
+        let fstab = system.facts.fstab.as_deref();
+        let planned = |write| mount::plan(system.root, fstab, &disks, &folder, write);
+        reports.push(one(system.root, &system.name, system.facts.pretty_name.clone(), &planned, &wish)?);
     }
-    print(&reports, &wish)
+    finish(&reports, &wish)
+}
+
+fn finish(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {
+    if wish.json {
+        println!("{}", serde_json::to_string_pretty(reports)?);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn describe(system: &Found<'_>) -> String {
@@ -118,12 +125,19 @@ fn find(disks: &[BlockReport]) -> Vec<Found<'_>> {
         let Some(driver) = root.probe.kind.as_deref().and_then(mount::driver).filter(|d| d.root) else {
             continue;
         };
-        let Some(facts) = look(root, driver) else { continue };
-        let mut name = system::name(&facts);
-        if found.iter().any(|f| f.name == name) {
-            name = format!("{name}-{}", system::clean(&root.name));
+        if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
+            continue;
         }
-        found.push(Found { root, name, facts });
+        if let Some(facts) = look(root, driver) {
+            found.push(Found { root, name: system::name(&facts), facts });
+        }
+    }
+    // Of two with one name, as copies of a disk are, neither is the first: both get their device's.
+    let names: Vec<String> = found.iter().map(|f| f.name.clone()).collect();
+    for system in &mut found {
+        if names.iter().filter(|n| **n == system.name).count() > 1 {
+            system.name = format!("{}-{}", system.name, system::clean(&system.root.name));
+        }
     }
     found
 }
@@ -136,9 +150,11 @@ fn look(root: &BlockReport, driver: &mount::Driver) -> Option<system::Facts> {
     let options: Vec<String> = driver.no_replay.iter().map(|o| (*o).to_string()).collect();
     let wanted =
         Wanted { driver: driver.driver, device: &root.path, options: &options, read_only: true, inert: true };
-    protection::hold(&root.path).ok()?;
+    let held = protection::hold(&root.path).ok()?;
     let facts = mounts::detached(wanted).ok().and_then(|m| system::look(m.as_fd()));
-    let _ = protection::release(&root.path);
+    if held {
+        let _ = protection::release(&root.path);
+    }
     facts
 }
 
@@ -147,9 +163,10 @@ fn one(
     root: &BlockReport,
     name: &str,
     pretty_name: Option<String>,
-    plan: &mount::Plan,
+    planned: &dyn Fn(bool) -> mount::Plan,
     wish: &Wish,
 ) -> anyhow::Result<MountReport> {
+    let plan = planned(wish.write);
     let mut report = MountReport {
         system: name.into(),
         pretty_name,
@@ -160,64 +177,112 @@ fn one(
         left_out: plan.left_out.clone(),
         trouble: plan.trouble.clone(),
     };
-    if let Some(place) = root.mounts.first() {
-        let again = place.read_only && wish.write && Path::new(&place.target) == plan.folder;
-        if !again {
+    let mut read_only = None;
+    if let Some(place) =
+        root.mounts.iter().find(|m| Path::new(&m.target) == plan.folder).or(root.mounts.first())
+    {
+        if !(place.read_only && wish.write) {
             report.target = place.target.clone();
             report.read_only = place.read_only;
             report.steps.clear();
+            (report.left_out, report.trouble) = (Vec::new(), Vec::new());
+            say(&report, None, wish);
             return Ok(report);
         }
-        if !wish.dry_run {
-            unmount_all(&plan.folder)?;
+        if root.mounts.len() > 1 || Path::new(&place.target) != plan.folder {
+            let places: Vec<&str> = root.mounts.iter().map(|m| m.target.as_str()).collect();
+            bail!("{} is mounted read-only at {}: unmount it there first", root.path, places.join(", "));
         }
+        read_only = Some(planned(false));
     }
-    if !wish.dry_run {
-        // The kernel asks for the module itself, by /sbin/modprobe.
-        let load = |_: &str| {};
-        let more = mount::apply(plan, &load)
-            .with_context(|| format!("mounting {} on {}", root.path, plan.folder.display()))?;
-        report.trouble.extend(more);
+    say(&report, Some(&plan), wish);
+    if wish.dry_run {
+        return Ok(report);
     }
+    // The kernel asks for the module of a file system itself, by /sbin/modprobe.
+    let load = |_: &str| {};
+    if let Some(before) = &read_only {
+        give_way(before, &load)?;
+    }
+    let more = match mount::apply(&plan, &load) {
+        Ok(more) => more,
+        Err(error) => {
+            let again = read_only.map(|before| mount::apply(&before, &load));
+            let what = match again {
+                Some(Ok(_)) => "; it is mounted read-only again",
+                Some(Err(_)) => "; nor can it be mounted read-only again",
+                None => "",
+            };
+            bail!("mounting {} on {}: {error}{what}", root.path, plan.folder.display());
+        }
+    };
+    if !wish.json {
+        more.iter().for_each(|line| println!("  ! {line}"));
+        println!("{}", hint(&report));
+    }
+    report.trouble.extend(more);
     Ok(report)
 }
 
-fn unmount_all(folder: &Path) -> anyhow::Result<()> {
-    let info = disks::mountinfo()?;
-    for target in mountinfo::below(&info, folder) {
-        mounts::unmount(&target).with_context(|| format!("unmounting {}", target.display()))?;
+/// Unmounts a system that is to be mounted for writing: ext4 refuses to make a mount that skipped its
+/// journal writable, and the journal is to be replayed by a mount that starts afresh. Either all of it
+/// goes, or it is as before.
+fn give_way(before: &mount::Plan, load: &dyn Fn(&str)) -> anyhow::Result<()> {
+    let mounts = unmount::plan(&disks::mountinfo()?, &before.folder);
+    let places: Vec<PathBuf> = before.steps.iter().map(|s| before.place(s)).collect();
+    if let Some(foreign) = mounts.iter().find(|m| !places.contains(&m.target)) {
+        bail!("{} is mounted in it too: unmount that first, or all: rescue umount", foreign.target.display());
     }
-    Ok(())
+    let report = unmount::apply(&mounts, false)?;
+    if report.busy.is_empty() {
+        return Ok(());
+    }
+    let gone: Vec<mount::Step> = before
+        .steps
+        .iter()
+        .filter(|s| report.unmounted.iter().any(|u| Path::new(u) == before.place(s)))
+        .cloned()
+        .collect();
+    mount::below(mounts::folder(&before.folder)?.as_fd(), &gone, load);
+    eprint!("{}", unmount::explain(&report.busy, "rescue umount --kill, then rescue mount --rw"));
+    bail!("{} stays read-only", before.folder.display())
 }
 
-fn print(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {
+/// What is there, or what is about to be done: said before it is done.
+fn say(report: &MountReport, plan: Option<&mount::Plan>, wish: &Wish) {
     if wish.json {
-        println!("{}", serde_json::to_string_pretty(reports)?);
-        return Ok(ExitCode::SUCCESS);
+        return;
     }
-    for report in reports {
-        let pretty = report.pretty_name.as_deref().map(|p| format!(" ({p})")).unwrap_or_default();
-        if report.steps.is_empty() {
-            let how = if report.read_only { "read-only" } else { "read-write" };
-            println!("{}{pretty}: already mounted at {}, {how}", report.system, report.target);
-            continue;
-        }
-        println!("{}{pretty} at {}", report.system, report.target);
-        for line in report.steps.iter().chain(&report.left_out).chain(&report.trouble) {
-            println!("  {line}");
-        }
-        if wish.dry_run {
-            println!("nothing was done");
-        } else if report.read_only {
-            println!("look around in {0}; to repair it: rescue mount --rw", report.target);
-        } else {
-            println!("repair it in {}, then: rescue umount, reboot", report.target);
-        }
+    let pretty = report.pretty_name.as_deref().map(|p| format!(": {p}")).unwrap_or_default();
+    let Some(plan) = plan else {
+        let how = if report.read_only { "read-only" } else { "read-write" };
+        println!("{}{pretty}\n  already mounted at {}, {how}", report.system, report.target);
+        return;
+    };
+    println!("{}{pretty}", report.system);
+    let rows: Vec<(String, String, String)> = plan
+        .steps
+        .iter()
+        .map(|s| (s.device.clone(), plan.place(s).to_string_lossy().into_owned(), s.how()))
+        .collect();
+    let width = |column: fn(&(String, String, String)) -> &String| {
+        rows.iter().map(|r| column(r).chars().count()).max().unwrap_or(0)
+    };
+    let (device, place) = (width(|r| &r.0), width(|r| &r.1));
+    for row in &rows {
+        println!("  {:<device$} → {:<place$}  {}", row.0, row.1, row.2);
     }
-    Ok(ExitCode::SUCCESS)
+    report.left_out.iter().for_each(|line| println!("  - {line}"));
+    report.trouble.iter().for_each(|line| println!("  ! {line}"));
+    if wish.dry_run {
+        println!("nothing was done");
+    }
 }
 
-/// The folder of a system, by its name or path.
-pub(super) fn folder_of(name: &str) -> PathBuf {
-    if name.starts_with('/') { name.into() } else { Path::new(MOUNT_ROOT).join(name) }
+fn hint(report: &MountReport) -> String {
+    if report.read_only {
+        format!("look around in {}; to change it: rescue mount --rw", report.target)
+    } else {
+        format!("repair it in {}, then: rescue umount, reboot", report.target)
+    }
 }

@@ -3,65 +3,71 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use rescue_schema::paths::MOUNT_ROOT;
 use rescue_schema::report::UnmountReport;
 
-use super::mount::folder_of;
 use super::{Command, Usage, disks};
-use crate::disk::{mountinfo, protection};
-use crate::sys::mounts;
+use crate::disk::{mountinfo, unmount};
 
 pub(super) const COMMAND: Command = Command {
     name: "umount",
     links: &[],
-    usage: "[SYSTEM|PATH|--all] [--dry-run] [--json]",
-    about: "everything back, in the right order",
+    usage: "[SYSTEM|PATH|--all] [--kill] [--dry-run] [--json]",
+    about: "everything back, in order; tells who holds what",
     run,
 };
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
-    let has = |option: &str| args.iter().any(|a| a == option);
-    let mut names = args.iter().filter(|a| !matches!(a.as_str(), "--all" | "--dry-run" | "--json"));
-    let name = names.next();
-    if let Some(other) = names.next().or(name.filter(|n| n.starts_with('-'))) {
-        return Err(Usage(format!("{other:?} is not understood")).into());
-    }
-    let folder = name.map_or_else(|| Path::new(MOUNT_ROOT).to_path_buf(), |n| folder_of(n));
-    let info = disks::mountinfo()?;
-    let mounts = mountinfo::parse(&info);
-    let mut report = UnmountReport::default();
-    for target in ours(&info, &folder) {
-        if !has("--dry-run") {
-            mounts::unmount(&target).with_context(|| format!("unmounting {}", target.display()))?;
-            if let Some(mount) = mounts.iter().find(|m| m.target == target) {
-                let _ = protection::release(&mount.source);
-            }
-            if target.parent() == Some(Path::new(MOUNT_ROOT)) {
-                let _ = std::fs::remove_dir(&target);
-            }
+    use lexopt::prelude::*;
+    let (mut name, mut all, mut kill, mut dry_run, mut json) = (None, false, false, false, false);
+    let mut parser = lexopt::Parser::from_args(args);
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("all") => all = true,
+            Long("kill") => kill = true,
+            Long("dry-run") => dry_run = true,
+            Long("json") => json = true,
+            Value(value) if name.is_none() => name = Some(value.to_string_lossy().into_owned()),
+            other => return Err(Usage(other.unexpected().to_string()).into()),
         }
-        report.unmounted.push(target.display().to_string());
     }
-    if has("--json") {
+    if all && name.is_some() {
+        return Err(Usage("--all and a name do not go together".into()).into());
+    }
+    let info = disks::mountinfo()?;
+    let folder = folder(name.as_deref(), &info);
+    let plan = unmount::plan(&info, &folder);
+    let report = if dry_run {
+        let unmounted = plan.iter().map(|m| m.target.display().to_string()).collect();
+        UnmountReport { unmounted, ..UnmountReport::default() }
+    } else {
+        unmount::apply(&plan, kill)?
+    };
+    if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
-    } else if report.unmounted.is_empty() {
-        println!("nothing is mounted at {}", folder.display());
+    } else {
+        if plan.is_empty() {
+            println!("nothing is mounted below {}", folder.display());
+        }
+        let verb = if dry_run { "unmount" } else { "unmounted" };
+        report.unmounted.iter().for_each(|t| println!("{verb} {t}"));
+        eprint!("{}", unmount::explain(&report.busy, "rescue umount --kill"));
     }
-    if !has("--json") {
-        report.unmounted.iter().for_each(|t| println!("unmounted {t}"));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(if report.busy.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What lies at or below `folder` and is in a system: below a folder of [`MOUNT_ROOT`] that a device is
-/// mounted at. Children first.
-fn ours(info: &[u8], folder: &Path) -> Vec<PathBuf> {
-    let systems: Vec<PathBuf> = mountinfo::parse(info)
-        .into_iter()
-        .filter(|m| m.target.parent() == Some(Path::new(MOUNT_ROOT)) && m.source.starts_with("/dev/"))
-        .map(|m| m.target)
-        .collect();
-    let below = mountinfo::below(info, folder);
-    below.into_iter().filter(|t| systems.iter().any(|s| t.starts_with(s))).collect()
+/// The folder that a name, a path or a device stands for.
+fn folder(name: Option<&str>, info: &[u8]) -> PathBuf {
+    let root = Path::new(MOUNT_ROOT);
+    match name {
+        None => root.into(),
+        Some(device) if device.starts_with("/dev/") => {
+            let mounts = mountinfo::parse(info).into_iter();
+            let mut places =
+                mounts.filter(|m| m.source == device && m.target.starts_with(root)).map(|m| m.target);
+            places.next().unwrap_or_else(|| device.into())
+        }
+        Some(path) if path.starts_with('/') => path.into(),
+        Some(name) => root.join(name),
+    }
 }

@@ -4,6 +4,7 @@
 //! To add a format: one file in `probe/` and its row in `probe/mod.rs`.
 
 pub mod fstab;
+pub mod holders;
 pub mod mount;
 pub mod mountinfo;
 pub mod probe;
@@ -13,3 +14,4 @@ pub mod source;
 pub mod system;
 mod table;
 pub mod tree;
+pub mod unmount;

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rescue_schema::report::BlockReport;
@@ -76,6 +76,14 @@ pub struct Plan {
     pub trouble: Vec<String>,
 }
 
+impl Plan {
+    /// Where a step's mount is seen.
+    pub fn place(&self, step: &Step) -> PathBuf {
+        let inner = step.target.trim_matches('/');
+        if inner.is_empty() { self.folder.clone() } else { self.folder.join(inner) }
+    }
+}
+
 impl Step {
     /// In a word or two.
     pub fn how(&self) -> String {
@@ -96,6 +104,7 @@ fn driver_skips(option: &str) -> bool {
     DRIVERS.iter().any(|d| d.no_replay.contains(&option))
 }
 
+/// As it is written to reports.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "mount {} on {} ({})", self.device, self.target, self.how())
@@ -214,8 +223,7 @@ fn shown(text: &str) -> String {
 /// # Errors
 /// When the root file system cannot be mounted.
 pub fn apply(plan: &Plan, load: &dyn Fn(&str)) -> io::Result<Vec<String>> {
-    let mut trouble = Vec::new();
-    let Some((root, rest)) = plan.steps.split_first() else { return Ok(trouble) };
+    let Some((root, rest)) = plan.steps.split_first() else { return Ok(Vec::new()) };
     let made = !plan.folder.exists();
     std::fs::create_dir_all(&plan.folder)?;
     let mounted = (|| {
@@ -227,30 +235,46 @@ pub fn apply(plan: &Plan, load: &dyn Fn(&str)) -> io::Result<Vec<String>> {
     let mounted: OwnedFd = match mounted {
         Ok(mounted) => mounted,
         Err(error) => {
+            let _ = protection::release(&root.device);
             if made {
                 let _ = std::fs::remove_dir(&plan.folder);
             }
             return Err(error);
         }
     };
-    for step in rest {
-        let folder = match mounts::folder_inside(mounted.as_fd(), &step.target) {
+    Ok(below(mounted.as_fd(), rest, load))
+}
+
+/// Mounts `steps` below a root that is mounted already. What cannot be is told, a sentence each.
+pub fn below(root: BorrowedFd<'_>, steps: &[Step], load: &dyn Fn(&str)) -> Vec<String> {
+    let mut trouble = Vec::new();
+    for step in steps {
+        let folder = match mounts::folder_inside(root, &step.target) {
             Ok(folder) => folder,
             Err(error) => {
-                trouble.push(format!("{} of {} is no folder: {error}", shown(&step.target), step.device));
+                trouble.push(format!(
+                    "mounting {} on {}: no such folder: {error}",
+                    step.device,
+                    shown(&step.target)
+                ));
                 continue;
             }
         };
         if let Err(error) = one(step, load).and_then(|mount| mounts::attach(mount.as_fd(), folder.as_fd())) {
+            let _ = protection::release(&step.device);
             trouble.push(format!("mounting {} on {}: {error}", step.device, shown(&step.target)));
         }
     }
-    Ok(trouble)
+    trouble
 }
 
 fn one(step: &Step, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {
     load(step.driver);
-    if step.read_only { protection::hold(&step.device) } else { protection::release(&step.device) }?;
+    if step.read_only {
+        protection::hold(&step.device)?;
+    } else {
+        protection::release(&step.device)?;
+    }
     // Programs are to run in there as in the system itself: set-user-id bits and device nodes count.
     mounts::detached(Wanted {
         driver: step.driver,
@@ -258,8 +282,5 @@ fn one(step: &Step, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {
         options: &step.options,
         read_only: step.read_only,
         inert: false,
-    })
-    .inspect_err(|_| {
-        let _ = protection::release(&step.device);
     })
 }

@@ -17,16 +17,18 @@ fn note(device: &str) -> PathBuf {
     Path::new(NOTES).join(device.trim_start_matches('/').replace('/', ":"))
 }
 
-/// Protects a device until [`release`]; one that is protected by others stays theirs.
+/// Protects a device until [`release`]; one that is protected already stays as it is. Says whether that
+/// changed anything.
 ///
 /// # Errors
 /// Those of the device and of the note.
-pub fn hold(device: &str) -> io::Result<()> {
-    if protect(Path::new(device), true)? {
+pub fn hold(device: &str) -> io::Result<bool> {
+    let changed = protect(Path::new(device), true)?;
+    if changed {
         fs::create_dir_all(NOTES)?;
-        fs::write(note(device), "")?;
+        fs::write(note(device), device)?;
     }
-    Ok(())
+    Ok(changed)
 }
 
 /// Allows writes again, where [`hold`] forbade them.
@@ -39,4 +41,14 @@ pub fn release(device: &str) -> io::Result<()> {
         fs::remove_file(note(device))?;
     }
     Ok(())
+}
+
+/// [`release`]s every device that is no longer `used`: one that somebody unmounted by other means.
+pub fn sweep(used: &dyn Fn(&str) -> bool) {
+    for entry in fs::read_dir(NOTES).into_iter().flatten().flatten() {
+        let device = fs::read_to_string(entry.path()).unwrap_or_default();
+        if !used(&device) {
+            let _ = release(&device);
+        }
+    }
 }

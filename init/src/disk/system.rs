@@ -21,12 +21,13 @@ pub struct Facts {
 }
 
 /// Looks at a root file system without following a symlink out of it. `None` when it is none: there is
-/// neither an os-release nor an fstab with programs beside it.
+/// neither an os-release nor an fstab with a place for programs beside it (/usr may be a file system of
+/// its own, with the os-release on it).
 pub fn look(root: BorrowedFd<'_>) -> Option<Facts> {
     let read = |path| read_inside(root, path, LIMIT).ok();
     let release = read("etc/os-release").or_else(|| read("usr/lib/os-release"));
     let fstab = read("etc/fstab");
-    let programs = || ["usr/bin", "bin", "sbin"].iter().any(|p| folder_inside(root, p).is_ok());
+    let programs = || ["usr", "bin", "sbin"].iter().any(|p| folder_inside(root, p).is_ok());
     if release.is_none() && !(fstab.is_some() && programs()) {
         return None;
     }

@@ -6,6 +6,7 @@
 pub mod acpi;
 pub mod block;
 pub mod cmdline;
+pub mod ending;
 pub mod files;
 pub mod log;
 pub mod mounts;
