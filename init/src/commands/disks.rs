@@ -23,12 +23,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     if let Some(other) = args.iter().find(|a| *a != "--json") {
         return Err(Usage(format!("{other:?} is not an option")).into());
     }
-    let info = read_capped(Path::new("/proc/self/mountinfo"), 16 << 20).context("reading the mounts")?;
-    let mut disks = tree::observe(Path::new("/"), &mountinfo::parse(&info));
-    let found = probe_all(&disks)?;
-    for disk in &mut disks {
-        tree::fill(disk, &found);
-    }
+    let disks = look(&[])?;
     let report = DisksReport { disks };
     if args.is_empty() {
         print!("{}", human(&report));
@@ -36,6 +31,24 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The kernel's list of mounts.
+pub(super) fn mountinfo() -> anyhow::Result<Vec<u8>> {
+    read_capped(Path::new("/proc/self/mountinfo"), 16 << 20).context("reading the mounts")
+}
+
+/// The disks with what is on them; where `only` names any, those alone.
+pub(super) fn look(only: &[String]) -> anyhow::Result<Vec<BlockReport>> {
+    let mut disks = tree::observe(Path::new("/"), &mountinfo::parse(&mountinfo()?));
+    if !only.is_empty() {
+        disks.retain(|d| paths(d).iter().any(|(path, _)| only.contains(path)));
+    }
+    let found = probe_all(&disks)?;
+    for disk in &mut disks {
+        tree::fill(disk, &found);
+    }
+    Ok(disks)
 }
 
 /// Has a child look at every disk. A read that a dying disk never answers cannot be interrupted, not

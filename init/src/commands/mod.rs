@@ -10,11 +10,13 @@ mod console;
 mod disks;
 mod modprobe;
 mod modules;
+mod mount;
 mod netd;
 mod power;
 mod probe;
 mod sshd;
 mod status;
+mod umount;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,8 @@ const COMMANDS: &[Command] = &[
     status::COMMAND,
     disks::COMMAND,
     probe::COMMAND,
+    mount::COMMAND,
+    umount::COMMAND,
     power::REBOOT,
     power::POWEROFF,
     power::HALT,

@@ -4,8 +4,14 @@
 //! To add a format: one file in `probe/` and its row in `probe/mod.rs`.
 
 pub mod fstab;
+pub mod holders;
+pub mod mount;
 pub mod mountinfo;
 pub mod probe;
+pub mod protection;
+pub mod resolve;
 pub mod source;
+pub mod system;
 mod table;
 pub mod tree;
+pub mod unmount;

@@ -6,9 +6,11 @@
 pub mod acpi;
 pub mod block;
 pub mod cmdline;
+pub mod ending;
 pub mod files;
 pub mod kmod;
 pub mod log;
+pub mod mounts;
 pub mod netlink;
 pub mod notify;
 pub mod packet;

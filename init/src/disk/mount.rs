@@ -1,0 +1,286 @@
+//! Mounting a system by its own fstab: what is mounted where and how is decided by [`plan`], which
+//! touches nothing, and done by [`apply`].
+//!
+//! Without leave to write nothing is written: the journal is not replayed, and the device itself is
+//! set to refuse writes, because ext4 clears its list of orphans and records errors even on a
+//! read-only mount. To add a file system: a row in [`DRIVERS`].
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rescue_schema::report::BlockReport;
+
+use super::fstab;
+use super::protection;
+use super::resolve::{self, Missing};
+use crate::sys::mounts::{self, Wanted};
+
+/// A file system that systems are mounted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Driver {
+    /// Type as a probe says it.
+    pub kind: &'static str,
+    /// The kernel's driver.
+    pub driver: &'static str,
+    /// Options that keep a read-only mount from replaying a journal.
+    pub no_replay: &'static [&'static str],
+    /// Whether a system's root can be on it.
+    pub root: bool,
+}
+
+/// What can be mounted. The driver of ext4 takes all three.
+#[rustfmt::skip]
+pub const DRIVERS: &[Driver] = &[
+    Driver { kind: "ext4",  driver: "ext4",  no_replay: &["noload"],            root: true },
+    Driver { kind: "ext3",  driver: "ext4",  no_replay: &["noload"],            root: true },
+    Driver { kind: "ext2",  driver: "ext4",  no_replay: &["noload"],            root: true },
+    Driver { kind: "xfs",   driver: "xfs",   no_replay: &["norecovery"],        root: true },
+    Driver { kind: "btrfs", driver: "btrfs", no_replay: &["rescue=nologreplay"], root: true },
+    Driver { kind: "vfat",  driver: "vfat",  no_replay: &[],                    root: false },
+];
+
+/// The driver for what a probe found.
+pub fn driver(kind: &str) -> Option<&'static Driver> {
+    DRIVERS.iter().find(|d| d.kind == kind)
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The device.
+    pub device: String,
+    /// Where, as the system itself names it: `/`, `/boot/efi`.
+    pub target: String,
+    /// The kernel's driver.
+    pub driver: &'static str,
+    /// Options for the driver.
+    pub options: Vec<String>,
+    /// Whether nothing may be written.
+    pub read_only: bool,
+    /// What mounting it will write, to be said before.
+    pub writes: Option<&'static str>,
+}
+
+/// How a system is mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The mounts, in order; the first is the root.
+    pub steps: Vec<Step>,
+    /// What of its fstab is left out and need not be here, a sentence each.
+    pub left_out: Vec<String>,
+    /// What should be here and is not, a sentence each.
+    pub trouble: Vec<String>,
+}
+
+impl Plan {
+    /// Where a step's mount is seen.
+    pub fn place(&self, step: &Step) -> PathBuf {
+        let inner = step.target.trim_matches('/');
+        if inner.is_empty() { self.folder.clone() } else { self.folder.join(inner) }
+    }
+}
+
+impl Step {
+    /// In a word or two.
+    pub fn how(&self) -> String {
+        let mut how = String::from(self.driver);
+        how.push_str(if self.read_only { ", read-only" } else { ", READ-WRITE" });
+        if self.read_only && self.options.iter().any(|o| driver_skips(o)) {
+            how.push_str(", journal not replayed");
+        }
+        if let Some(writes) = self.writes {
+            how.push_str(", ");
+            how.push_str(writes);
+        }
+        how
+    }
+}
+
+fn driver_skips(option: &str) -> bool {
+    DRIVERS.iter().any(|d| d.no_replay.contains(&option))
+}
+
+/// As it is written to reports.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mount {} on {} ({})", self.device, self.target, self.how())
+    }
+}
+
+/// One file system, at `target`; `None` when no driver of ours takes it.
+pub fn step(block: &BlockReport, target: &str, write: bool, options: &[String]) -> Option<Step> {
+    let driver = driver(block.probe.kind.as_deref()?)?;
+    let read_only = !write || options.iter().any(|o| o == "ro");
+    let mut own: Vec<String> =
+        options.iter().filter(|o| o.starts_with("subvol=") || o.starts_with("subvolid=")).cloned().collect();
+    if read_only {
+        own.extend(driver.no_replay.iter().map(|o| (*o).to_string()));
+    }
+    let writes = match block.probe.state.as_deref() {
+        Some("needs journal recovery") if !read_only => Some("replays its journal"),
+        Some("errors seen") if !read_only => Some("has recorded errors: check it first"),
+        _ => None,
+    };
+    Some(Step {
+        device: block.path.clone(),
+        target: target.into(),
+        driver: driver.driver,
+        options: own,
+        read_only,
+        writes,
+    })
+}
+
+/// How the system whose root is on `root` is mounted at `folder`. `fstab` is its own; `disks` is what
+/// is there now.
+pub fn plan(
+    root: &BlockReport,
+    fstab: Option<&[u8]>,
+    disks: &[BlockReport],
+    folder: &Path,
+    write: bool,
+) -> Plan {
+    let mut plan = Plan { folder: folder.into(), ..Plan::default() };
+    let (entries, skipped) = fstab::parse(fstab.unwrap_or_default());
+    let of_root = entries.iter().find(|e| e.target == "/");
+    // That the rescued system starts with a read-only root (which it remounts itself) says nothing here.
+    let root_options: Vec<String> =
+        of_root.map(|e| e.options.iter().filter(|o| *o != "ro").cloned().collect()).unwrap_or_default();
+    plan.steps.extend(step(root, "/", write, &root_options));
+    if fstab.is_none() {
+        plan.trouble.push("/etc/fstab cannot be read: only the root file system is mounted".into());
+    }
+    plan.trouble.extend(skipped.iter().map(|line| format!("/etc/fstab line {line} is none: skipped")));
+    let mut rest: Vec<_> = entries.iter().filter(|e| e.target != "/").collect();
+    // A mount below another comes after it, in whatever order the lines stand.
+    rest.sort_by_key(|e| e.target.split('/').filter(|p| !p.is_empty()).count());
+    for entry in rest {
+        let what =
+            format!("/etc/fstab line {}: {} for {}", entry.line, shown(&entry.source), shown(&entry.target));
+        if let Some(why) = unwanted(entry) {
+            plan.left_out.push(format!("{what}: {why}"));
+            continue;
+        }
+        match resolve::device(&entry.source, disks, &root.path) {
+            Err(Missing::Nowhere) => plan.trouble.push(format!("{what} is on no disk here")),
+            Err(Missing::Several(all)) => {
+                plan.trouble.push(format!("{what} is ambiguous: {} have it", all.join(", ")));
+            }
+            Ok(block) if plan.steps.iter().any(|s| s.target == entry.target) => {
+                plan.trouble.push(format!(
+                    "{what}: {} is named twice, {} left out",
+                    shown(&entry.target),
+                    block.path
+                ));
+            }
+            Ok(block) => match step(block, &entry.target, write, &entry.options) {
+                Some(step) => plan.steps.push(step),
+                None => {
+                    let kind = block.probe.kind.as_deref().unwrap_or("nothing known");
+                    plan.trouble
+                        .push(format!("{what}: {} holds {kind}, which is not mounted here", block.path));
+                }
+            },
+        }
+    }
+    plan
+}
+
+/// Why an entry is none of a disk's.
+fn unwanted(entry: &fstab::Entry) -> Option<&'static str> {
+    const NETWORK: &[&str] =
+        &["nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "9p", "afs", "sshfs"];
+    const MEMORY: &[&str] = &["tmpfs", "ramfs", "proc", "sysfs", "devpts", "devtmpfs", "efivarfs", "cgroup2"];
+    let has = |option: &str| entry.options.iter().any(|o| o == option);
+    let kind = entry.kind.as_str();
+    if kind == "swap" || entry.target == "none" {
+        Some("swap, not used")
+    } else if NETWORK.contains(&kind) || kind.starts_with("fuse.") || has("_netdev") {
+        Some("on the network, left out")
+    } else if has("bind") || has("rbind") || kind == "none" {
+        Some("a bind mount, left out")
+    } else if kind == "overlay" || MEMORY.contains(&kind) {
+        Some("not on a disk, left out")
+    } else if has("noauto") {
+        Some("noauto, left out")
+    } else {
+        None
+    }
+}
+
+/// Text of a disk, for a terminal that must not obey it.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(128).collect()
+}
+
+/// Mounts what the plan says. A root that cannot be mounted leaves nothing behind; what cannot be
+/// mounted below it is told in the answer, a sentence each, and does not stop the rest.
+///
+/// # Errors
+/// When the root file system cannot be mounted.
+pub fn apply(plan: &Plan, load: &dyn Fn(&str)) -> io::Result<Vec<String>> {
+    let Some((root, rest)) = plan.steps.split_first() else { return Ok(Vec::new()) };
+    let made = !plan.folder.exists();
+    std::fs::create_dir_all(&plan.folder)?;
+    let mounted = (|| {
+        let folder = mounts::folder(&plan.folder)?;
+        let mount = one(root, load)?;
+        mounts::attach(mount.as_fd(), folder.as_fd())?;
+        Ok(mount)
+    })();
+    let mounted: OwnedFd = match mounted {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            let _ = protection::release(&root.device);
+            if made {
+                let _ = std::fs::remove_dir(&plan.folder);
+            }
+            return Err(error);
+        }
+    };
+    Ok(below(mounted.as_fd(), rest, load))
+}
+
+/// Mounts `steps` below a root that is mounted already. What cannot be is told, a sentence each.
+pub fn below(root: BorrowedFd<'_>, steps: &[Step], load: &dyn Fn(&str)) -> Vec<String> {
+    let mut trouble = Vec::new();
+    for step in steps {
+        let folder = match mounts::folder_inside(root, &step.target) {
+            Ok(folder) => folder,
+            Err(error) => {
+                trouble.push(format!(
+                    "mounting {} on {}: no such folder: {error}",
+                    step.device,
+                    shown(&step.target)
+                ));
+                continue;
+            }
+        };
+        if let Err(error) = one(step, load).and_then(|mount| mounts::attach(mount.as_fd(), folder.as_fd())) {
+            let _ = protection::release(&step.device);
+            trouble.push(format!("mounting {} on {}: {error}", step.device, shown(&step.target)));
+        }
+    }
+    trouble
+}
+
+fn one(step: &Step, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {
+    load(step.driver);
+    if step.read_only {
+        protection::hold(&step.device)?;
+    } else {
+        protection::release(&step.device)?;
+    }
+    // Programs are to run in there as in the system itself: set-user-id bits and device nodes count.
+    mounts::detached(Wanted {
+        driver: step.driver,
+        device: &step.device,
+        options: &step.options,
+        read_only: step.read_only,
+        inert: false,
+    })
+}
