@@ -31,7 +31,10 @@ fn keygen(path: &Path, kind: &str) -> String {
 impl Server {
     fn start() -> Self {
         Self::with(|key| {
-            format!(r#"[{{"name":"root","password_hash":"{HASH}","authorized_keys":["{key}"]}}]"#)
+            format!(
+                r#"[{{"name":"root","password_hash":"{HASH}","authorized_keys":["{key}"]}},
+                   {{"name":"admin","authorized_keys":["{key}"]}}]"#
+            )
         })
     }
 
@@ -250,7 +253,8 @@ print(seen.decode(), "exit", channel.recv_exit_status())
 #[test]
 fn a_shell_on_a_terminal_is_a_login_shell() {
     let server = Server::start();
-    let mut child = server.ssh(&["-tt"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ssh = server.client(&[server.file("id")], "admin", &["-o", "BatchMode=yes", "-tt"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"echo \"<$0>\"; echo \"<$SSH_TTY>\"; exit 9\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let said = text(&output.stdout);
@@ -262,7 +266,9 @@ fn a_shell_on_a_terminal_is_a_login_shell() {
 fn the_client_sets_its_language_and_nothing_else() {
     let server = Server::start();
     let set = "SetEnv=LC_ALL=de_DE.UTF-8 LD_PRELOAD=/x PATH=/x BASH_ENV=/x";
-    let output = server.ssh(&["-o", set, "--", "echo $LC_ALL:$LD_PRELOAD:$BASH_ENV:$PATH"]).output().unwrap();
+    // As admin: the shell of an ordinary machine's root may have a start file that sets the path anew.
+    let args = ["-o", "BatchMode=yes", "-o", set, "--", "echo $LC_ALL:$LD_PRELOAD:$BASH_ENV:$PATH"];
+    let output = server.client(&[server.file("id")], "admin", &args).output().unwrap();
     assert!(text(&output.stdout).starts_with("de_DE.UTF-8:::/usr/local/sbin:"), "{}", text(&output.stdout));
 }
 
@@ -372,7 +378,7 @@ fn what_runs_is_hung_up_when_its_client_or_its_connection_dies() {
                 false => children(client.id())[0],
             },
         );
-        until("the session got SIGHUP", || hup.exists());
+        until(&format!("the session got SIGHUP ({terminal} {connection})"), || hup.exists());
         let _ = client.wait();
         until("its connection is gone", || children(server.child.id()).is_empty());
     }

@@ -14,13 +14,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::auth::Gate;
 use super::listen::{ADMITTED, Hello, MAX_HELLO};
 use super::protocol::{Protocol, Shared};
-use super::{host_keys, policy};
+use super::{channel, host_keys, policy};
 use crate::sys::log;
 
 /// What a person at a terminal reads before the machine goes.
 const FAREWELL: &str = "\r\nThe rescue is going down for reboot\r\n";
 /// What the farewell may take: a client that does not read delays no shutdown.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(500);
+/// What a disconnect, and then the end of what ran, may take when the machine goes.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(200);
 
 /// What the listener has handed over.
 pub struct Handover {
@@ -117,26 +119,40 @@ async fn run(
         }
     };
     let handle = running.handle();
+    let mut patience = channel::HANG_UP_LIMIT;
     let end = tokio::select! {
         result = &mut running => result,
         () = grace() => Err(anyhow!("no login within {} s", policy::LOGIN_GRACE.as_secs())),
         _ = terminated.recv() => {
             let farewell = async {
                 for session in shared.running().iter().filter(|s| s.is_interactive()) {
-                    session.say(FAREWELL).await;
+                    session.part(FAREWELL).await;
                 }
-                let _ = handle.disconnect(russh::Disconnect::ByApplication, "going down".into(), String::new()).await;
+                // A client whose last session was closed leaves by itself.
                 let _ = (&mut running).await;
             };
             let _ = tokio::time::timeout(FAREWELL_LIMIT, farewell).await;
+            let goodbye = async {
+                let _ = handle.disconnect(russh::Disconnect::ByApplication, "going down".into(), String::new()).await;
+                let _ = (&mut running).await;
+            };
+            let _ = tokio::time::timeout(GOODBYE_LIMIT, goodbye).await;
+            patience = GOODBYE_LIMIT;
             Err(anyhow!("the server is going down"))
         }
     };
-    for session in shared.running() {
+    let sessions = shared.running();
+    for session in &sessions {
         session.hang_up();
     }
     let who = shared.grant().map_or(String::new(), |g| format!(" of {}", g.account.name));
     let why = end.map_or_else(|error| format!("{error:#}"), |()| "closed".into());
     log::note("sshd", &format!("connection{who} from {from} ended: {why}"));
+    let over = async {
+        for session in &sessions {
+            session.over().await;
+        }
+    };
+    let _ = tokio::time::timeout(patience, over).await;
     Ok(())
 }
