@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::auth::Gate;
 use super::listen::{ADMITTED, Hello, MAX_HELLO};
 use super::protocol::{Protocol, Shared};
+use super::socket::Socket;
 use super::{channel, host_keys, policy};
 use crate::sys::log;
 
@@ -104,7 +105,7 @@ async fn run(
             std::future::pending::<()>().await;
         }
     };
-    let socket = tokio::net::TcpStream::from_std(socket)?;
+    let socket = Socket::new(tokio::net::TcpStream::from_std(socket)?);
     let config = Arc::new(policy::config(keys));
     let running = tokio::select! {
         running = russh::server::run_stream(config, socket, protocol) => running,

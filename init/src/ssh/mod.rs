@@ -4,6 +4,7 @@
 //! ```text
 //! rescue sshd            listen.rs      binds, accepts, limits, starts one process a connection
 //!   └─ sshd-connection   connection.rs  that process's life: hand-over, login grace, orderly end
+//!                        socket.rs      the client's bytes as russh reads them
 //!                        protocol.rs    russh's handler: what the client says
 //!                        channel.rs     one session of it: terminal, environment, process, exit
 //!                        flow.rs        bytes between a channel and a process, with backpressure
@@ -27,3 +28,4 @@ pub mod listen;
 mod policy;
 mod protocol;
 pub mod session;
+mod socket;
