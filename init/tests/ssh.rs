@@ -31,7 +31,10 @@ fn keygen(path: &Path, kind: &str) -> String {
 impl Server {
     fn start() -> Self {
         Self::with(|key| {
-            format!(r#"[{{"name":"root","password_hash":"{HASH}","authorized_keys":["{key}"]}}]"#)
+            format!(
+                r#"[{{"name":"root","password_hash":"{HASH}","authorized_keys":["{key}"]}},
+                   {{"name":"admin","authorized_keys":["{key}"]}}]"#
+            )
         })
     }
 
@@ -44,16 +47,17 @@ impl Server {
         let document =
             format!(r#"{{"version":1,"logins":{},"ssh":{{"host_keys":["{host}"]}}}}"#, logins(&key));
         std::fs::write(folder.path().join("device.json"), document).unwrap();
-        let (child, address) = Self::listen(folder.path(), "127.0.0.1:0");
+        let (child, address) = Self::listen(folder.path(), "127.0.0.1:0", &[]);
         let known = format!("[127.0.0.1]:{} {public}\n", address.port());
         std::fs::write(folder.path().join("known_hosts"), known).unwrap();
         Self { child, address, folder }
     }
 
-    fn listen(folder: &Path, address: &str) -> (Child, SocketAddr) {
+    fn listen(folder: &Path, address: &str, more: &[&str]) -> (Child, SocketAddr) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rescue"))
             .args(["sshd", "--listen", address, "--device"])
             .arg(folder.join("device.json"))
+            .args(more)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -200,19 +204,180 @@ fn a_signal_is_told_as_a_signal() {
 }
 
 #[test]
-fn megabytes_come_back_byte_by_byte() {
+fn a_gigabyte_comes_back_byte_by_byte() {
     let server = Server::start();
-    let mut data = vec![0u8; 64 << 20];
-    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut data).unwrap();
+    // A prime length: a piece that is lost, doubled or moved shows.
+    let mut piece = vec![0u8; 1_000_003];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut piece).unwrap();
+    let times = (1 << 30) / piece.len() + 1;
     let mut child = server.ssh(&["--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    let sent = data.clone();
-    let writer = std::thread::spawn(move || input.write_all(&sent).unwrap());
-    let mut back = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut back).unwrap();
+    let sent = piece.clone();
+    let writer = std::thread::spawn(move || (0..times).for_each(|_| input.write_all(&sent).unwrap()));
+    let mut output = child.stdout.take().unwrap();
+    let mut back = vec![0u8; piece.len()];
+    for n in 0..times {
+        output.read_exact(&mut back).unwrap();
+        assert!(back == piece, "piece {n} came back, and not the same");
+    }
+    assert_eq!(output.read(&mut back).unwrap(), 0);
     writer.join().unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(back == data, "{} bytes came back, and not the same", back.len());
+}
+
+#[test]
+fn a_channel_takes_signals() {
+    let server = Server::start();
+    let script = r#"
+import paramiko, sys
+client = paramiko.SSHClient()
+client.load_host_keys(sys.argv[3])
+client.connect("127.0.0.1", int(sys.argv[1]), "admin", key_filename=sys.argv[2], allow_agent=False, look_for_keys=False)
+transport = client.get_transport()
+channel = transport.open_session()
+channel.settimeout(30)
+channel.exec_command("trap 'echo caught' USR1; trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done")
+def signal(name):
+    message = paramiko.Message()
+    message.add_byte(b"b"); message.add_int(channel.remote_chanid)
+    message.add_string("signal"); message.add_boolean(False); message.add_string(name)
+    transport._send_user_message(message)
+def until(word):
+    seen = b""
+    while word not in seen: seen += channel.recv(1000)
+until(b"ready"); signal("USR1"); until(b"caught"); signal("NONESUCH"); signal("USR1"); until(b"caught")
+signal("TERM")
+print("exit", channel.recv_exit_status())
+"#;
+    let output = Command::new("timeout")
+        .args(["60", "/usr/bin/python3", "-c", script, &server.address.port().to_string()])
+        .args([server.file("id"), server.file("known_hosts")])
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "exit 7\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn who_does_not_log_in_is_closed_and_who_does_stays() {
+    let mut server = Server::start();
+    let (child, address) = Server::listen(server.folder.path(), "127.0.0.1:0", &["--login-grace", "2"]);
+    let known = std::fs::read_to_string(server.file("known_hosts")).unwrap();
+    let known = known.replace(&server.address.port().to_string(), &address.port().to_string());
+    std::fs::write(server.file("known_hosts"), known).unwrap();
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    (server.child, server.address) = (child, address);
+    let start = Instant::now();
+    let mut silent = TcpStream::connect(address).unwrap();
+    let mut talking = TcpStream::connect(address).unwrap();
+    talking.write_all(b"SSH-2.0-x\r\n").unwrap();
+    let output = server.run("sleep 4; echo still in");
+    assert_eq!(text(&output.stdout), "still in\n", "{}", text(&output.stderr));
+    for held in [&mut silent, &mut talking] {
+        held.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        held.read_to_end(&mut Vec::new()).unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn questions_whether_the_server_is_there_are_answered() {
+    let server = Server::start();
+    let args = ["-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "--", "sleep 4; echo here"];
+    let output = server.ssh(&args).output().unwrap();
+    assert_eq!(text(&output.stdout), "here\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_command_that_takes_the_server_down_lets_its_client_go() {
+    let server = Server::start();
+    let (hup, start) = (server.file("hup"), Instant::now());
+    let script = format!("trap 'echo > {}; exit' HUP; kill -TERM $PPID; sleep 30 & wait", hup.display());
+    let output = server.ssh(&["--", &script]).output().unwrap();
+    assert_eq!(output.status.code(), Some(255), "{}", text(&output.stderr));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    until("the command got SIGHUP", || hup.exists());
+}
+
+#[test]
+fn passwords_checked_at_once_wait_for_one_another_and_not_in_vain() {
+    let server = Server::start();
+    std::thread::scope(|scope| {
+        let logins: Vec<_> = (0..12)
+            .map(|n| {
+                let password = if n % 3 == 0 { "wrong" } else { "correct horse" };
+                (n, scope.spawn(|| server.with_password("root", password)))
+            })
+            .collect();
+        for (n, login) in logins {
+            let output = login.join().unwrap();
+            if n % 3 == 0 {
+                assert_denied(&output);
+            } else {
+                assert_eq!(text(&output.stdout), "in\n", "{}", text(&output.stderr));
+            }
+        }
+    });
+}
+
+/// Starts the server as on a rescued machine, without a document, in a mount namespace in which
+/// `folder` holds what it would find in /etc and /run.
+fn on_a_machine(folder: &Path, port: u16) -> Child {
+    let script = r#"
+        set -e
+        for part in passwd shadow; do mount --bind "$1/$part" "/etc/$part"; done
+        mount --bind "$1/ssh" /etc/ssh
+        mount --bind "$1/run" /run
+        exec "$2" sshd --listen "127.0.0.1:$3""#;
+    Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(folder)
+        .args([env!("CARGO_BIN_EXE_rescue"), &port.to_string()])
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_machine_keeps_its_host_key_and_its_count_of_wrong_passwords() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("ssh")).unwrap();
+    std::fs::create_dir_all(path("run/rescue")).unwrap();
+    std::fs::write(path("passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
+    std::fs::write(path("shadow"), format!("root:{HASH}:19000:0:99999:7:::\n")).unwrap();
+    Command::new("chmod").arg("600").arg(path("shadow")).status().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let child = on_a_machine(folder.path(), address.port());
+    let mut server = Server { child, address, folder };
+    let listening = || TcpStream::connect(address).is_ok();
+    until("it listens", listening);
+    let public = keygen_public(&server.file("ssh/ssh_host_ed25519_key"));
+    let known = format!("[127.0.0.1]:{} {public}\n", address.port());
+    std::fs::write(server.file("known_hosts"), known).unwrap();
+    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
+
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    server.child = on_a_machine(server.folder.path(), address.port());
+    until("it listens again", listening);
+    // The pinned key is the one it made the first time.
+    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
+
+    for _ in 0..5 {
+        assert_denied(&server.with_password("root", "wrong"));
+    }
+    // Five failures, each on a connection of its own: the next try is looked at after some 4 s.
+    let start = Instant::now();
+    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
+    assert!(start.elapsed() > Duration::from_secs(2), "{:?}", start.elapsed());
+    let start = Instant::now();
+    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
+    assert!(start.elapsed() < Duration::from_secs(2), "a login forgives: {:?}", start.elapsed());
+}
+
+fn keygen_public(private: &Path) -> String {
+    let output = Command::new("ssh-keygen").arg("-yf").arg(private).output().unwrap();
+    text(&output.stdout).trim().to_string()
 }
 
 #[test]
@@ -250,7 +415,8 @@ print(seen.decode(), "exit", channel.recv_exit_status())
 #[test]
 fn a_shell_on_a_terminal_is_a_login_shell() {
     let server = Server::start();
-    let mut child = server.ssh(&["-tt"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut ssh = server.client(&[server.file("id")], "admin", &["-o", "BatchMode=yes", "-tt"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"echo \"<$0>\"; echo \"<$SSH_TTY>\"; exit 9\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let said = text(&output.stdout);
@@ -262,7 +428,9 @@ fn a_shell_on_a_terminal_is_a_login_shell() {
 fn the_client_sets_its_language_and_nothing_else() {
     let server = Server::start();
     let set = "SetEnv=LC_ALL=de_DE.UTF-8 LD_PRELOAD=/x PATH=/x BASH_ENV=/x";
-    let output = server.ssh(&["-o", set, "--", "echo $LC_ALL:$LD_PRELOAD:$BASH_ENV:$PATH"]).output().unwrap();
+    // As admin: the shell of an ordinary machine's root may have a start file that sets the path anew.
+    let args = ["-o", "BatchMode=yes", "-o", set, "--", "echo $LC_ALL:$LD_PRELOAD:$BASH_ENV:$PATH"];
+    let output = server.client(&[server.file("id")], "admin", &args).output().unwrap();
     assert!(text(&output.stdout).starts_with("de_DE.UTF-8:::/usr/local/sbin:"), "{}", text(&output.stdout));
 }
 
@@ -338,7 +506,7 @@ fn killing_the_listener_or_one_connection_leaves_the_others() {
     echo(&mut first);
     echo(&mut second);
     // It comes back at the same address, as the same host.
-    server.child = Server::listen(server.folder.path(), &server.address.to_string()).0;
+    server.child = Server::listen(server.folder.path(), &server.address.to_string(), &[]).0;
     assert_eq!(text(&server.run("echo again").stdout), "again\n");
     kill("-9", process);
     until("the first session ends", || first.try_wait().unwrap().is_some());
@@ -372,7 +540,7 @@ fn what_runs_is_hung_up_when_its_client_or_its_connection_dies() {
                 false => children(client.id())[0],
             },
         );
-        until("the session got SIGHUP", || hup.exists());
+        until(&format!("the session got SIGHUP ({terminal} {connection})"), || hup.exists());
         let _ = client.wait();
         until("its connection is gone", || children(server.child.id()).is_empty());
     }

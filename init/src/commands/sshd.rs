@@ -13,12 +13,17 @@ use rescue_schema::paths;
 
 use super::{Command, Usage};
 use crate::accounts::{Directory, Throttle, source_of};
-use crate::ssh::{auth::Gate, connection, host_keys, listen};
+use crate::ssh::{auth::Gate, connection, host_keys, listen, policy};
 use crate::sys::{files, log, notify::Notice};
 
 /// The listener.
-pub(super) const COMMAND: Command =
-    Command { name: "sshd", links: &[], usage: "[--listen ADDR:PORT] [--device FILE]", about: "", run };
+pub(super) const COMMAND: Command = Command {
+    name: "sshd",
+    links: &[],
+    usage: "[--listen ADDR:PORT] [--device FILE] [--login-grace SECONDS]",
+    about: "",
+    run,
+};
 
 /// The process of one connection; the listener starts it.
 pub(super) const CONNECTION: Command =
@@ -28,6 +33,7 @@ pub(super) const CONNECTION: Command =
 struct Arguments {
     listen: Option<SocketAddr>,
     device: Option<PathBuf>,
+    login_grace: Option<u64>,
 }
 
 fn arguments(args: &[String]) -> anyhow::Result<Arguments> {
@@ -45,6 +51,14 @@ fn arguments(args: &[String]) -> anyhow::Result<Arguments> {
             }
             Long("device") => {
                 parsed.device = Some(parser.value().map_err(|e| Usage(e.to_string()))?.into());
+            }
+            Long("login-grace") => {
+                let seconds: u64 =
+                    parser.value().and_then(|v| v.parse()).map_err(|e| Usage(e.to_string()))?;
+                if !(1..=86_400).contains(&seconds) {
+                    return Err(Usage(format!("--login-grace {seconds}: 1 to 86400 seconds")).into());
+                }
+                parsed.login_grace = Some(seconds);
             }
             other => return Err(Usage(other.unexpected().to_string()).into()),
         }
@@ -68,8 +82,11 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         None => (host_keys::load_or_generate(Path::new(paths::HOST_KEYS))?, None, 22),
     };
     let hostkey = keys.first().map(|k| host_keys::fingerprint(k.public_key())).unwrap_or_default();
-    let hello =
-        listen::Hello { host_keys: host_keys::to_secrets(&keys)?, gate: serde_json::to_value(&logins)? };
+    let hello = listen::Hello {
+        host_keys: host_keys::to_secrets(&keys)?,
+        gate: serde_json::to_value(&logins)?,
+        login_grace: arguments.login_grace.map_or(policy::LOGIN_GRACE, Duration::from_secs),
+    };
     let listener = listen::bind(arguments.listen, port)?;
     let address = listener.local_addr().context("reading the listener's address")?;
     listen::serve(&listener, &hello, || {
@@ -83,6 +100,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 fn run_connection(_: &str, _: &[String]) -> anyhow::Result<ExitCode> {
+    // It runs from /proc/self/exe, which would be its name in ps and in the kernel's messages.
+    let _ = rustix::thread::set_name(c"sshd-connection");
     let handover = connection::take_over()?;
     let logins: Option<Vec<Login>> = serde_json::from_value(handover.hello.gate.clone())
         .map_err(|_| anyhow::anyhow!("the listener's accounts are malformed"))?;

@@ -9,6 +9,7 @@ use rescue_schema::account::Account;
 use russh::keys::{Algorithm, PublicKey};
 
 use super::authorized_keys::{self, Options};
+use super::control::Control;
 use super::{host_keys, policy};
 use crate::sys::log;
 
@@ -75,18 +76,26 @@ pub fn key(
     None
 }
 
-/// The password's grant. The check runs on a thread of its own, one at a time for a connection.
-pub async fn password(gate: Arc<dyn Gate>, user: &str, password: &str, source: IpAddr) -> Option<Grant> {
+/// The password's grant. The check runs on a thread of its own, one at a time for a connection, when the
+/// listener lets it.
+pub(super) async fn password(
+    gate: &Arc<dyn Gate>,
+    control: &Arc<Control>,
+    user: &str,
+    password: &str,
+    source: IpAddr,
+) -> Option<Grant> {
     let start = tokio::time::Instant::now();
     if let Some(wait) = gate.delay(source) {
-        tokio::time::sleep(wait.min(policy::LOGIN_GRACE)).await;
+        tokio::time::sleep(wait).await;
     }
     let account = if password.is_empty() || password.len() > MAX_PASSWORD || user.len() > MAX_NAME {
         None
     } else {
-        let (gate, user) = (Arc::clone(&gate), user.to_string());
+        let (gate, control, user) = (Arc::clone(gate), Arc::clone(control), user.to_string());
         let password = zeroize::Zeroizing::new(password.as_bytes().to_vec());
-        tokio::task::spawn_blocking(move || gate.password(&user, &password, source)).await.ok().flatten()
+        let check = move || control.in_turn(|| gate.password(&user, &password, source));
+        tokio::task::spawn_blocking(check).await.ok().flatten()
     };
     match account {
         Some(account) => Some(Grant { account, method: "password".into(), options: Options::default() }),

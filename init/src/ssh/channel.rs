@@ -23,6 +23,8 @@ const MAX_VARIABLES: usize = 64;
 const MAX_VARIABLE: usize = 4096;
 /// What `rescue status` may take at a login; the shell is more urgent than the greeting.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
+/// How long the last words of a hung-up session are taken.
+pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A session channel.
 pub(super) struct Channel {
@@ -36,10 +38,14 @@ pub(super) struct Channel {
 pub(super) struct Running {
     pub(super) input: Input,
     writer: Writer,
-    master: Option<Arc<AsyncFd<OwnedFd>>>,
+    /// None once it is hung up: its last holder's end is what tells the terminal's processes.
+    master: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
+    interactive: bool,
     /// None once it has been waited for: its number may belong to another then.
     child: Mutex<Option<Child>>,
     hung_up: Notify,
+    /// Said when the last of it is over.
+    over: Notify,
 }
 
 impl Channel {
@@ -130,9 +136,11 @@ impl Channel {
         let running = Arc::new(Running {
             input,
             writer: Arc::clone(&self.writer),
-            master,
+            interactive: master.is_some(),
+            master: Mutex::new(master),
             child: Mutex::new(Some(started.child)),
             hung_up: Notify::new(),
+            over: Notify::new(),
         });
         let (pumped, handle) = (Arc::clone(&running), handle.clone());
         tokio::spawn(async move { pumped.input.pump(&handle, &pumped.writer).await });
@@ -150,19 +158,21 @@ impl Running {
 
     /// Tells the terminal its new size.
     pub(super) fn resize(&self, size: pty::Size) {
-        if let Some(master) = &self.master {
+        if let Some(master) = self.master.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             let _ = pty::resize(master.get_ref(), size);
         }
     }
 
     /// Whether a person sits at it.
     pub(super) fn is_interactive(&self) -> bool {
-        self.master.is_some()
+        self.interactive
     }
 
-    /// Writes a line of the server's own to the client.
-    pub(super) async fn say(&self, text: &'static str) {
+    /// Writes a last line of the server's own to the client and closes the channel. The client shows
+    /// it before it acts on the close; a disconnect in the place of that would overtake the line.
+    pub(super) async fn part(&self, text: &'static str) {
         let _ = self.writer.data_bytes(text.as_bytes()).await;
+        let _ = self.writer.close().await;
     }
 
     /// The client is gone: what runs is told so, as by a line that is cut.
@@ -171,7 +181,13 @@ impl Running {
         // A stopped process takes the signal only once it goes on.
         self.signal(Signal::CONT);
         self.input.close();
+        self.master.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.hung_up.notify_one();
+    }
+
+    /// Waits until the session is over: its process has ended, or has been left to itself.
+    pub(super) async fn over(&self) {
+        self.over.notified().await;
     }
 
     /// Waits until the first process has ended, and reaps it.
@@ -193,8 +209,9 @@ struct Outputs {
     error: Option<Arc<AsyncFd<OwnedFd>>>,
 }
 
-/// A session from its start to its end. As with OpenSSH the exit status is said when the first process
-/// ends, and the channel is closed when nobody holds its outputs any more.
+/// A session from its start to its end. The exit status is said when the first process ends, and the
+/// channel is closed when nobody holds its outputs any more. The end of the outputs is said after the
+/// status: a client (dropbear's) may close at the first and would never learn the second.
 async fn serve(running: Arc<Running>, outputs: Outputs, greeting: Option<(Child, OwnedFd)>, handle: Handle) {
     let writer = &running.writer;
     let life = async {
@@ -208,7 +225,6 @@ async fn serve(running: Arc<Running>, outputs: Outputs, greeting: Option<(Child,
                 }
             };
             tokio::join!(flow::output(&outputs.output, writer, None), error);
-            let _ = writer.eof().await;
         };
         let ended = async {
             if let Some(status) = running.exit().await {
@@ -216,14 +232,36 @@ async fn serve(running: Arc<Running>, outputs: Outputs, greeting: Option<(Child,
             }
         };
         tokio::join!(drained, ended);
+        let _ = writer.eof().await;
         let _ = writer.close().await;
     };
     tokio::select! {
         () = life => running.input.close(),
         () = running.hung_up.notified() => {
-            drop(outputs);
+            let _ = tokio::time::timeout(HANG_UP_LIMIT, discard(&running, outputs)).await;
+            // One that lives on learns from its next write that nobody listens.
             running.exit().await;
         }
+    }
+    running.over.notify_one();
+}
+
+/// Takes what a hung-up process still says, until it has ended: one that cleans up after SIGHUP, or
+/// whose shell reports the jobs that it killed, would otherwise die of SIGPIPE on the way. A terminal
+/// is closed instead, which is no signal to those that write to it.
+async fn discard(running: &Running, outputs: Outputs) {
+    let Some(error) = &outputs.error else {
+        drop(outputs);
+        running.exit().await;
+        return;
+    };
+    let drained = async {
+        tokio::join!(flow::discard(&outputs.output), flow::discard(error));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = drained => {}
+        _ = running.exit() => {}
     }
 }
 

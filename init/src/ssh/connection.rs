@@ -1,7 +1,7 @@
 //! The process of one connection: it takes over its socket and what it must know, serves, and ends
 //! with it. Nothing that happens in here reaches another connection or the listener.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -12,15 +12,19 @@ use anyhow::{Context, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::auth::Gate;
-use super::listen::{ADMITTED, Hello, MAX_HELLO};
+use super::control::Control;
+use super::listen::{Hello, MAX_HELLO};
 use super::protocol::{Protocol, Shared};
-use super::{host_keys, policy};
+use super::socket::Socket;
+use super::{channel, host_keys, policy};
 use crate::sys::log;
 
 /// What a person at a terminal reads before the machine goes.
 const FAREWELL: &str = "\r\nThe rescue is going down for reboot\r\n";
 /// What the farewell may take: a client that does not read delays no shutdown.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(500);
+/// What a disconnect, and then the end of what ran, may take when the machine goes.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(200);
 
 /// What the listener has handed over.
 pub struct Handover {
@@ -55,6 +59,7 @@ pub fn take_over() -> anyhow::Result<Handover> {
     let mut text = zeroize::Zeroizing::new(vec![0u8; usize::try_from(length)?]);
     control.read_exact(&mut text).context("reading from the listener")?;
     let hello = serde_json::from_slice(&text).map_err(|_| anyhow!("the listener's message is malformed"))?;
+    control.set_read_timeout(None)?;
     Ok(Handover { socket: TcpStream::from(socket), control, hello })
 }
 
@@ -70,15 +75,14 @@ pub fn serve(handover: Handover, gate: Arc<dyn Gate>) -> anyhow::Result<()> {
         .max_blocking_threads(1)
         .build()
         .context("starting the runtime")?;
-    let result = runtime.block_on(run(handover.socket, handover.control, keys, gate));
+    let result = runtime.block_on(run(handover, keys, gate));
     // A password check that still runs is not waited for.
     runtime.shutdown_background();
     result
 }
 
 async fn run(
-    socket: TcpStream,
-    mut control: UnixStream,
+    Handover { socket, control, hello }: Handover,
     keys: Vec<russh::keys::PrivateKey>,
     gate: Arc<dyn Gate>,
 ) -> anyhow::Result<()> {
@@ -89,24 +93,19 @@ async fn run(
     socket.set_nodelay(true)?;
     let _ = rustix::net::sockopt::set_socket_keepalive(&socket, true);
     let shared = Shared::new(peer, local);
-    let protocol = Protocol {
-        shared: Arc::clone(&shared),
-        gate,
-        // The listener may be gone: a session does not need it.
-        admitted: Some(Box::new(move || drop(control.write_all(&[ADMITTED])))),
-    };
-    let deadline = tokio::time::Instant::now() + policy::LOGIN_GRACE;
+    let protocol = Protocol { shared: Arc::clone(&shared), gate, control: Arc::new(Control::new(control)) };
+    let deadline = tokio::time::Instant::now() + hello.login_grace;
     let grace = || async {
         tokio::time::sleep_until(deadline).await;
         if shared.grant().is_some() {
             std::future::pending::<()>().await;
         }
     };
-    let socket = tokio::net::TcpStream::from_std(socket)?;
+    let socket = Socket::new(tokio::net::TcpStream::from_std(socket)?);
     let config = Arc::new(policy::config(keys));
     let running = tokio::select! {
         running = russh::server::run_stream(config, socket, protocol) => running,
-        () = grace() => Err(anyhow!("no login within {} s", policy::LOGIN_GRACE.as_secs())),
+        () = grace() => Err(anyhow!("no login within {} s", hello.login_grace.as_secs())),
         _ = terminated.recv() => return Ok(()),
     };
     let mut running = match running {
@@ -117,26 +116,40 @@ async fn run(
         }
     };
     let handle = running.handle();
+    let mut patience = channel::HANG_UP_LIMIT;
     let end = tokio::select! {
         result = &mut running => result,
-        () = grace() => Err(anyhow!("no login within {} s", policy::LOGIN_GRACE.as_secs())),
+        () = grace() => Err(anyhow!("no login within {} s", hello.login_grace.as_secs())),
         _ = terminated.recv() => {
             let farewell = async {
                 for session in shared.running().iter().filter(|s| s.is_interactive()) {
-                    session.say(FAREWELL).await;
+                    session.part(FAREWELL).await;
                 }
-                let _ = handle.disconnect(russh::Disconnect::ByApplication, "going down".into(), String::new()).await;
+                // A client whose last session was closed leaves by itself.
                 let _ = (&mut running).await;
             };
             let _ = tokio::time::timeout(FAREWELL_LIMIT, farewell).await;
+            let goodbye = async {
+                let _ = handle.disconnect(russh::Disconnect::ByApplication, "going down".into(), String::new()).await;
+                let _ = (&mut running).await;
+            };
+            let _ = tokio::time::timeout(GOODBYE_LIMIT, goodbye).await;
+            patience = GOODBYE_LIMIT;
             Err(anyhow!("the server is going down"))
         }
     };
-    for session in shared.running() {
+    let sessions = shared.running();
+    for session in &sessions {
         session.hang_up();
     }
     let who = shared.grant().map_or(String::new(), |g| format!(" of {}", g.account.name));
     let why = end.map_or_else(|error| format!("{error:#}"), |()| "closed".into());
     log::note("sshd", &format!("connection{who} from {from} ended: {why}"));
+    let over = async {
+        for session in &sessions {
+            session.over().await;
+        }
+    };
+    let _ = tokio::time::timeout(patience, over).await;
     Ok(())
 }

@@ -119,7 +119,12 @@ impl Input {
                 self.wake.notified().await;
                 continue;
             };
-            let Ok(mut ready) = end.writable().await else { return self.close() };
+            // Woken also by `close`: nothing holds on to the end of a session that is hung up.
+            let ready = tokio::select! {
+                ready = end.writable() => ready,
+                () = self.wake.notified() => continue,
+            };
+            let Ok(mut ready) = ready else { return self.close() };
             let mut state = self.lock();
             let (grown, failed) = match ready.try_io(|end| Ok(rustix::io::write(end, &state.waiting)?)) {
                 Ok(Ok(n)) => {
@@ -161,6 +166,12 @@ pub(super) async fn output(end: &AsyncFd<OwnedFd>, writer: &Writer, kind: Option
             return;
         }
     }
+}
+
+/// Reads and drops what a process writes, until its end.
+pub(super) async fn discard(end: &AsyncFd<OwnedFd>) {
+    let mut buffer = Vec::new();
+    while let Ok(Some(_)) = read(end, &mut buffer).await {}
 }
 
 /// The next bytes; none at the end. A terminal whose processes are gone says EIO.

@@ -3,7 +3,7 @@
 //!
 //! A connection's process gets the client's socket as standard input and one end of a socket pair as
 //! standard output. Over the pair the listener says [`Hello`] (its length as 4 bytes, big endian, then
-//! JSON), and the process answers [`ADMITTED`] when somebody has logged in. Neither needs the other
+//! JSON), and they speak as [`control`] says until somebody has logged in. Neither needs the other
 //! after that, so a listener that dies takes no session along.
 
 use std::io::{Read, Write};
@@ -22,18 +22,20 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use rescue_schema::Secret;
 use serde::{Deserialize, Serialize};
 
+use super::control::{self, Check};
 use crate::sys::{log, spawn};
 
 /// Longest [`Hello`] in bytes: a document with its host keys, twice over for JSON's escapes.
 pub const MAX_HELLO: u32 = 4 << 20;
-/// What a connection's process says once somebody has logged in.
-pub const ADMITTED: u8 = b'A';
 /// Connections at once in which nobody has logged in. Each is a process of some 4 MiB; 32 of them fit
 /// into the smallest machine that can be rescued.
 const MAX_PENDING: usize = 32;
 /// A pending connection that is younger is not ended to make room: a login takes a fraction of it, so
 /// real ones come through even when all places are taken by others that are held open.
 const MIN_AGE: Duration = Duration::from_secs(2);
+/// Passwords checked at once; fewer on machines with few processors. A hash takes some 16 MiB
+/// (yescrypt) and a processor for as long as its cost asks: neither is for strangers to use up.
+const MAX_CHECKS: usize = 4;
 /// How long nothing is accepted when no process can be started.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -44,6 +46,8 @@ pub struct Hello {
     pub host_keys: Vec<Secret>,
     /// For the gate; the server itself does not look at it.
     pub gate: serde_json::Value,
+    /// How long a client may take to log in.
+    pub login_grace: Duration,
 }
 
 /// A connection in which nobody has logged in.
@@ -52,6 +56,7 @@ struct Pending {
     control: UnixStream,
     source: IpAddr,
     since: Instant,
+    check: Check,
 }
 
 /// The address to listen on when none is given: IPv6 and IPv4 on one socket, or IPv4 alone where the
@@ -123,16 +128,42 @@ pub fn serve(listener: &TcpListener, hello: &Hello, ready: impl FnOnce()) -> any
         // Before reaping: a child that is no longer pending is not signalled by its number.
         pending.retain_mut(still_pending);
         reap(&mut pending);
+        start_checks(&mut pending);
         if closed_until.is_none() {
             closed_until = accept(listener, &message, &mut pending);
         }
     }
 }
 
-/// False once somebody has logged in, and once the process has ended.
+/// Hears what the connection says. False once somebody has logged in, and once the process has ended.
 fn still_pending(connection: &mut Pending) -> bool {
-    let mut byte = [0u8; 1];
-    matches!(connection.control.read(&mut byte), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    loop {
+        let mut byte = [0u8; 1];
+        match connection.control.read(&mut byte) {
+            Ok(1) if byte == [control::ASK] => connection.check = Check::Waits(Instant::now()),
+            Ok(1) if byte == [control::DONE] => connection.check = Check::None,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
+            Ok(_) => return false,
+        }
+    }
+}
+
+/// Lets those check their passwords whose turn it is.
+fn start_checks(pending: &mut [Pending]) {
+    if !pending.iter().any(|p| matches!(p.check, Check::Waits(_))) {
+        return;
+    }
+    // Half of the processors are left to those who are in.
+    let processors = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
+    let limit = (usize::try_from(processors).unwrap_or(1) / 2).clamp(1, MAX_CHECKS);
+    loop {
+        let list: Vec<_> = pending.iter().map(|p| (p.source, p.check)).collect();
+        let Some(connection) = control::next(&list, limit).and_then(|at| pending.get_mut(at)) else { return };
+        connection.check = Check::Runs;
+        // One that is gone is found so by its end of file.
+        let _ = connection.control.write_all(&[control::GO]);
+    }
 }
 
 fn reap(pending: &mut Vec<Pending>) {
@@ -176,7 +207,7 @@ fn accept(listener: &TcpListener, message: &[u8], pending: &mut Vec<Pending>) ->
         match start(socket, message) {
             Ok((child, control)) => {
                 let source = peer.ip().to_canonical();
-                pending.push(Pending { child, control, source, since: Instant::now() });
+                pending.push(Pending { child, control, source, since: Instant::now(), check: Check::None });
             }
             Err(error) => {
                 log::note("sshd", &format!("starting the process of a connection from {peer}: {error}"));

@@ -4,6 +4,8 @@
 //! ```text
 //! rescue sshd            listen.rs      binds, accepts, limits, starts one process a connection
 //!   └─ sshd-connection   connection.rs  that process's life: hand-over, login grace, orderly end
+//!                        control.rs     between it and the listener: logged in, password checks
+//!                        socket.rs      the client's bytes as russh reads them
 //!                        protocol.rs    russh's handler: what the client says
 //!                        channel.rs     one session of it: terminal, environment, process, exit
 //!                        flow.rs        bytes between a channel and a process, with backpressure
@@ -21,9 +23,11 @@ pub mod auth;
 pub mod authorized_keys;
 mod channel;
 pub mod connection;
+mod control;
 mod flow;
 pub mod host_keys;
 pub mod listen;
-mod policy;
+pub mod policy;
 mod protocol;
 pub mod session;
+mod socket;

@@ -9,7 +9,7 @@ use russh::{MethodKind, MethodSet, Preferred, cipher, compression, kex, mac};
 
 /// Time from connect to login. OpenSSH's default is 120 s; a person who must look a password up
 /// manages in a minute, and held-open connections cost memory.
-pub(super) const LOGIN_GRACE: Duration = Duration::from_secs(60);
+pub const LOGIN_GRACE: Duration = Duration::from_secs(60);
 /// Sessions at once on a connection: OpenSSH allows 10, and `ansible` with ControlMaster wants more.
 pub(super) const MAX_SESSIONS: usize = 32;
 /// What a client may send to a session beyond what its program has read, in bytes: the window. Also

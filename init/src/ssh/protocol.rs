@@ -10,6 +10,7 @@ use russh::{ChannelId, ChannelOpenFailure, Pty, Sig};
 
 use super::auth::{self, Gate, Grant};
 use super::channel::{Channel, Running};
+use super::control::Control;
 use super::policy;
 use super::session::{self, Terminal};
 use crate::sys::{log, pty};
@@ -54,8 +55,7 @@ impl Shared {
 pub(super) struct Protocol {
     pub(super) shared: Arc<Shared>,
     pub(super) gate: Arc<dyn Gate>,
-    /// Called once somebody has logged in.
-    pub(super) admitted: Option<Box<dyn FnOnce() + Send>>,
+    pub(super) control: Arc<Control>,
 }
 
 impl Protocol {
@@ -70,9 +70,7 @@ impl Protocol {
                 );
                 self.gate.succeeded(source);
                 self.shared.lock().grant = Some(Arc::new(grant));
-                if let Some(admitted) = self.admitted.take() {
-                    admitted();
-                }
+                self.control.admitted();
                 Auth::Accept
             }
             None => {
@@ -130,7 +128,7 @@ impl Handler for Protocol {
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Error> {
         let source = self.shared.peer.ip().to_canonical();
-        let grant = auth::password(Arc::clone(&self.gate), user, password, source).await;
+        let grant = auth::password(&self.gate, &self.control, user, password, source).await;
         Ok(self.admit(user, "password", grant))
     }
 

@@ -73,9 +73,12 @@ pub fn hang_up_with_parent(command: &mut Command) {
 
 fn default_signals() -> std::io::Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    // Rust ignores SIGPIPE at start, and an ignored signal stays ignored across exec.
-    // SAFETY: sets the default action; no handler runs.
-    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)? };
+    // An ignored signal stays ignored across exec. Rust ignores SIGPIPE at start; nohup, SIGHUP; a
+    // shell without job control, the keyboard's in what it runs in the background.
+    for signal in [Signal::SIGPIPE, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: sets the default action; no handler runs.
+        unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl)? };
+    }
     Ok(())
 }
 

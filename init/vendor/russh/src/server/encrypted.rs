@@ -1341,7 +1341,10 @@ async fn reject_auth_request(
         auth_request.rejection_count += 1;
     }
     debug!("packet pushed");
-    tokio::time::sleep_until(until).await;
+    // Even a time that has passed costs a timer's millisecond.
+    if until > tokio::time::Instant::now() {
+        tokio::time::sleep_until(until).await;
+    }
     Ok(())
 }
 
