@@ -12,7 +12,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         (&plain[..], "logins[0].password_hash"),
         (br#"{"version":1,"logins":[{"name":"root"}],"pasword":""}"#, "pasword"),
         (&[0xff, 0, 7], "device.json"),
-        (&long, "at most"),
+        (&long, "device.json: over 1048576 bytes"),
     ] {
         let vm = lab.rescue_with_document(document)?.start()?;
         vm.console.line(message, Mark::default(), limit(60))?;

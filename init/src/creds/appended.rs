@@ -13,6 +13,9 @@ pub(super) const SOURCE: Source = Source { name: "appended cpio", gather };
 fn gather(root: &Path) -> Outcome {
     match secrets::take(&below(root, paths::DEVICE_DOCUMENT), MAX_DOCUMENT) {
         Ok(None) => Outcome::Absent(format!("no {}", paths::DEVICE_DOCUMENT)),
+        Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
+            Outcome::Refused(format!("device.json: over {MAX_DOCUMENT} bytes"))
+        }
         Err(error) => Outcome::Refused(format!("reading {}: {error}", paths::DEVICE_DOCUMENT)),
         Ok(Some(bytes)) => match Document::parse(&bytes) {
             Err(error) => Outcome::Refused(error.to_string()),

@@ -4,8 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use nix::errno::Errno;
+
 use super::order::{Plan, plan};
 use super::tables::{Tables, normal};
+
 use crate::sys::cmdline::Cmdline;
 use crate::sys::{kmod, log};
 
@@ -14,9 +17,10 @@ use crate::sys::{kmod, log};
 const MAX_THREADS: usize = 4;
 
 /// Modules that no device's presence loads, and why.
-const UNWANTED: [(&str, &str); 3] = [
+const UNWANTED: [(&str, &str); 4] = [
     ("evbug", "writes every key that is pressed to the kernel log, passwords too"),
     ("floppy", "waits many seconds for a drive that is not there"),
+    ("nouveau", "can hang a machine whose card it does not know, and a text console needs no driver"),
     ("pcspkr", "beeps"),
 ];
 
@@ -105,6 +109,11 @@ impl<'a> Loader<'a> {
         for (name, result) in results {
             match result {
                 Ok(new) => outcome.loaded += u32::from(new),
+                // The driver looked and found nothing that it drives: an answer, not a failure.
+                Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => {
+                    log::note("modules", &format!("{name} found nothing to drive"));
+                    self.failed.insert(name);
+                }
                 Err(error) => {
                     let line = format!("loading {name}: {error}");
                     log::note("modules", &line);
