@@ -8,6 +8,7 @@
 
 mod console;
 mod disks;
+mod disks_text;
 mod mount;
 mod netd;
 mod power;

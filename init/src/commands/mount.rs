@@ -1,7 +1,7 @@
 //! `rescue mount`: the systems of this machine, each at `/mnt/<name>` by its own fstab.
 
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -9,6 +9,7 @@ use rescue_schema::paths::MOUNT_ROOT;
 use rescue_schema::report::{BlockReport, MountReport, ProbeResult};
 
 use super::{Command, Usage, disks};
+use crate::disk::mountinfo::Mount;
 use crate::disk::{mount, protection, resolve, system, unmount};
 use crate::sys::mounts::{self, Wanted};
 
@@ -229,18 +230,20 @@ fn one(
 /// goes, or it is as before.
 fn give_way(before: &mount::Plan, load: &dyn Fn(&str)) -> anyhow::Result<()> {
     let mounts = unmount::plan(&disks::mountinfo()?, &before.folder);
-    let places: Vec<PathBuf> = before.steps.iter().map(|s| before.place(s)).collect();
-    if let Some(foreign) = mounts.iter().find(|m| !places.contains(&m.target)) {
+    // By device, because a mount point may have been a symlink.
+    let ours = |source: &str| before.steps.iter().any(|s| s.device == source);
+    if let Some(foreign) = mounts.iter().find(|m| !ours(&m.source)) {
         bail!("{} is mounted in it too: unmount that first, or all: rescue umount", foreign.target.display());
     }
     let report = unmount::apply(&mounts, false)?;
     if report.busy.is_empty() {
         return Ok(());
     }
+    let went = |m: &&Mount| report.unmounted.iter().any(|u| Path::new(u) == m.target);
     let gone: Vec<mount::Step> = before
         .steps
         .iter()
-        .filter(|s| report.unmounted.iter().any(|u| Path::new(u) == before.place(s)))
+        .filter(|s| mounts.iter().filter(went).any(|m| m.source == s.device))
         .cloned()
         .collect();
     mount::below(mounts::folder(&before.folder)?.as_fd(), &gone, load);
