@@ -102,7 +102,7 @@ impl View {
         self.line(&[
             (&format!("{label:<names$} "), style),
             (&columns, Style::Plain),
-            (&cut(id.as_deref().unwrap_or_default(), UUID), Style::Dim),
+            (&cut(id.as_deref().unwrap_or_default(), UUID), Style::Plain),
         ]);
         let bar = if block.children.is_empty() { below.to_string() } else { format!("{below}│") };
         for (fact, style) in facts(block) {
@@ -171,9 +171,9 @@ fn facts(block: &BlockReport) -> Vec<(String, Style)> {
     }
     match block.probe.state.as_deref() {
         None | Some("clean") => {}
-        // A journal that is in use is not yet written back; that says nothing of its health.
-        Some("needs journal recovery") if block.mounts.iter().any(|m| !m.read_only) => {}
         Some(state @ ("damaged" | "errors seen")) => facts.push((state.into(), Style::Bad)),
+        // What is in use for writing has not been written back; that says nothing of its health.
+        Some(_) if block.mounts.iter().any(|m| !m.read_only) => {}
         Some(state) => facts.push((state.into(), Style::Warning)),
     }
     facts.extend(block.probe.notes.iter().map(|n| (n.clone(), Style::Warning)));

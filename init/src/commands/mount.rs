@@ -1,11 +1,12 @@
 //! `rescue mount`: the systems of this machine, each at `/mnt/<name>` by its own fstab.
 
+use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use rescue_schema::paths::MOUNT_ROOT;
+use rescue_schema::paths::{MOUNT_ROOT, RUN};
 use rescue_schema::report::{BlockReport, MountReport, ProbeResult};
 
 use super::{Command, Usage, disks};
@@ -59,12 +60,20 @@ fn parse(args: &[String]) -> anyhow::Result<Wish> {
     Ok(wish)
 }
 
+/// Waits until no other mounts or unmounts: each would undo what the other finds. Ends with the file.
+pub(super) fn alone() -> anyhow::Result<File> {
+    let lock = Path::new(RUN).join("mount.lock");
+    mounts::exclusive(&lock)
+        .with_context(|| format!("waiting for another rescue mount at {}", lock.display()))
+}
+
 fn usage(error: lexopt::Error) -> anyhow::Error {
     Usage(error.to_string()).into()
 }
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let wish = parse(args)?;
+    let _alone = alone()?;
     let disks = disks::look(&wish.only)?;
     if let Some(device) = wish.name.as_deref().filter(|n| n.starts_with("/dev/")) {
         let block = resolve::flat(&disks).into_iter().find(|b| b.path == device);
@@ -219,7 +228,7 @@ fn one(
     };
     if !wish.json {
         more.iter().for_each(|line| println!("  ! {line}"));
-        println!("{}", hint(&report));
+        println!("{}", hint(&report, wish));
     }
     report.trouble.extend(more);
     Ok(report)
@@ -282,10 +291,11 @@ fn say(report: &MountReport, plan: Option<&mount::Plan>, wish: &Wish) {
     }
 }
 
-fn hint(report: &MountReport) -> String {
-    if report.read_only {
-        format!("look around in {}; to change it: rescue mount --rw", report.target)
-    } else {
-        format!("repair it in {}, then: rescue umount, reboot", report.target)
+fn hint(report: &MountReport, wish: &Wish) -> String {
+    if !report.read_only {
+        return format!("repair it in {}, then: rescue umount, reboot", report.target);
     }
+    let which = wish.name.as_deref().or(wish.all.then_some(report.system.as_str()));
+    let which = which.map(|w| format!(" {w}")).unwrap_or_default();
+    format!("look around in {}; to change it: rescue mount --rw{which}", report.target)
 }

@@ -164,8 +164,9 @@ pub fn plan(
     // A mount below another comes after it, in whatever order the lines stand.
     rest.sort_by_key(|e| e.target.split('/').filter(|p| !p.is_empty()).count());
     for entry in rest {
-        let what =
-            format!("/etc/fstab line {}: {} for {}", entry.line, shown(&entry.source), shown(&entry.target));
+        let place =
+            if entry.target == "none" { String::new() } else { format!(" for {}", shown(&entry.target)) };
+        let what = format!("/etc/fstab line {}: {}{place}", entry.line, shown(&entry.source));
         if let Some(why) = unwanted(entry) {
             plan.left_out.push(format!("{what}: {why}"));
             continue;
