@@ -90,7 +90,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         }
         return finish(&[one(block, &name, None, &planned, &wish)?], &wish);
     }
-    let systems = find(&disks);
+    let (systems, unseen) = find(&disks);
+    unseen.iter().for_each(|line| eprintln!("rescue mount: {line}"));
     let chosen: Vec<&Found<'_>> = match &wish.name {
         Some(name) => systems.iter().filter(|s| s.name == *name).collect(),
         None => systems.iter().collect(),
@@ -128,8 +129,9 @@ fn describe(system: &Found<'_>) -> String {
     format!("{pretty} on {}", system.root.path)
 }
 
-/// Every Linux system, each with a name of its own.
-fn find(disks: &[BlockReport]) -> Vec<Found<'_>> {
+/// Every Linux system, each with a name of its own; and what could not be looked at, a sentence each.
+fn find(disks: &[BlockReport]) -> (Vec<Found<'_>>, Vec<String>) {
+    let mut unseen = Vec::new();
     let mut found: Vec<Found<'_>> = Vec::new();
     for root in resolve::flat(disks) {
         let Some(driver) = root.probe.kind.as_deref().and_then(mount::driver).filter(|d| d.root) else {
@@ -138,8 +140,10 @@ fn find(disks: &[BlockReport]) -> Vec<Found<'_>> {
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
         }
-        if let Some(facts) = look(root, driver) {
-            found.push(Found { root, name: system::name(&facts), facts });
+        match look(root, driver) {
+            Ok(Some(facts)) => found.push(Found { root, name: system::name(&facts), facts }),
+            Ok(None) => {}
+            Err(error) => unseen.push(format!("looking at {} ({}): {error}", root.path, driver.kind)),
         }
     }
     // Of two with one name, as copies of a disk are, neither is the first: both get their device's.
@@ -149,19 +153,19 @@ fn find(disks: &[BlockReport]) -> Vec<Found<'_>> {
             system.name = format!("{}-{}", system.name, system::clean(&system.root.name));
         }
     }
-    found
+    (found, unseen)
 }
 
-fn look(root: &BlockReport, driver: &mount::Driver) -> Option<system::Facts> {
+fn look(root: &BlockReport, driver: &mount::Driver) -> std::io::Result<Option<system::Facts>> {
     // What is mounted already is looked at where it is: a second, read-only mount would be refused.
     if let Some(place) = root.mounts.first() {
-        return system::look(mounts::folder(Path::new(&place.target)).ok()?.as_fd());
+        return Ok(system::look(mounts::folder(Path::new(&place.target))?.as_fd()));
     }
     let options: Vec<String> = driver.no_replay.iter().map(|o| (*o).to_string()).collect();
     let wanted =
         Wanted { driver: driver.driver, device: &root.path, options: &options, read_only: true, inert: true };
-    let held = protection::hold(&root.path).ok()?;
-    let facts = mounts::detached(wanted).ok().and_then(|m| system::look(m.as_fd()));
+    let held = protection::hold(&root.path)?;
+    let facts = mounts::detached(wanted).map(|m| system::look(m.as_fd()));
     if held {
         let _ = protection::release(&root.path);
     }
