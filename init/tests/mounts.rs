@@ -195,3 +195,22 @@ fn kill_ends_the_holders_but_not_the_shell_that_asks() {
     assert!(said.contains("(your own shell)") && said.contains("leave it first: cd /"), "{said}");
     assert_eq!(values(&text, "done"), ["unmounted /mnt/db7"]);
 }
+
+#[test]
+fn a_damaged_root_is_named_and_nothing_is_left_behind() {
+    let text = sh(r#"
+        system a $ROOT db7 "UUID=$ROOT / ext4 defaults 0 1\n"
+        # The inode table goes, the superblock stays: it is found, and cannot be mounted.
+        table=$(dumpe2fs a 2>/dev/null | sed -n 's/.*Inode table at \([0-9]*\).*/\1/p' | head -1)
+        size=$(dumpe2fs -h a 2>/dev/null | sed -n 's/^Block size: *//p')
+        dd if=/dev/zero of=a bs=$size seek=$table count=4 conv=notrunc status=none
+        attach a; dev=$made; before=$(sum a)
+        code=0; $R mount --only $dev 2>/run/said || code=$?; echo code=$code; sed s/^/said=/ /run/said
+        code=0; $R mount --only $dev $dev 2>/run/said || code=$?; echo code=$code; sed s/^/alone=/ /run/said
+        test -z "$(ls /mnt)"; test $(blockdev --getro $dev) = 0; test $(sum a) = $before
+    "#);
+    assert_eq!(values(&text, "code"), ["1", "1"], "{text}");
+    let said = values(&text, "said").join("\n");
+    assert!(said.contains("no Linux system found") && said.contains("looking at /dev/loop"), "{said}");
+    assert!(!values(&text, "alone").is_empty());
+}

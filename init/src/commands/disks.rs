@@ -9,24 +9,34 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rescue_schema::report::{BlockReport, DisksReport, ProbeReport, ProbeResult};
 
-use super::{Command, Usage};
+use super::{Command, Usage, disks_text};
 use crate::disk::{mountinfo, tree};
 use crate::sys::files::read_capped;
 
 /// What a disk may take to answer. A healthy one takes milliseconds, a dying one minutes.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-pub(super) const COMMAND: Command =
-    Command { name: "disks", links: &[], usage: "[--json]", about: "the disks, and what is on them", run };
+pub(super) const COMMAND: Command = Command {
+    name: "disks",
+    links: &[],
+    usage: "[DEV…] [--json]",
+    about: "the disks, and what is on them",
+    run,
+};
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
-    if let Some(other) = args.iter().find(|a| *a != "--json") {
+    let (options, only): (Vec<String>, Vec<String>) = args.iter().cloned().partition(|a| a.starts_with('-'));
+    if let Some(other) = options.iter().find(|a| *a != "--json") {
         return Err(Usage(format!("{other:?} is not an option")).into());
     }
-    let disks = look(&[])?;
+    let disks = look(&only)?;
+    if let Some(missing) = only.iter().find(|o| !disks.iter().any(|d| paths(d).iter().any(|(p, _)| p == *o)))
+    {
+        anyhow::bail!("{missing} is not here: `rescue disks` lists what is");
+    }
     let report = DisksReport { disks };
-    if args.is_empty() {
-        print!("{}", human(&report));
+    if options.is_empty() {
+        print!("{}", disks_text::tree(&report, disks_text::colours()));
     } else {
         println!("{}", serde_json::to_string_pretty(&report)?);
     }
@@ -96,77 +106,4 @@ fn probe_all(disks: &[BlockReport]) -> anyhow::Result<HashMap<String, ProbeRepor
 fn paths(block: &BlockReport) -> Vec<(String, u64)> {
     let own = [(block.path.clone(), block.sector_size)];
     own.into_iter().chain(block.children.iter().flat_map(paths)).collect()
-}
-
-fn human(report: &DisksReport) -> String {
-    if report.disks.is_empty() {
-        return "no disks: `rescue log` shows which drivers were loaded\n".into();
-    }
-    let mut text = format!("{:<13} {:>6} {:<20} UUID or MODEL\n", "NAME", "SIZE", "WHAT");
-    for disk in &report.disks {
-        show(disk, "", "", &mut text);
-    }
-    text
-}
-
-fn show(block: &BlockReport, own: &str, below: &str, text: &mut String) {
-    let probe = &block.probe;
-    let mut what = match (&probe.kind, &block.bus) {
-        (Some(kind), Some(bus)) => format!("{bus} {kind}"),
-        (Some(kind), None) => kind.clone(),
-        (None, bus) => bus.clone().unwrap_or_else(|| block.kind.clone()),
-    };
-    if let Some(label) = &probe.label {
-        what.push_str(&format!(" {label:?}"));
-    }
-    let id = if block.partition.is_some() { probe.uuid.as_ref() } else { block.model.as_ref() };
-    let id = id.or(block.serial.as_ref()).or(probe.uuid.as_ref());
-    let line = format!(
-        "{:<13} {:>6} {:<20} {}",
-        format!("{own}{}", block.name),
-        size(block.size),
-        cut(&what, 20),
-        cut(id.map_or("", |i| i), 36)
-    );
-    text.push_str(line.trim_end());
-    text.push('\n');
-    let mut facts: Vec<String> = probe.state.iter().cloned().collect();
-    if probe.result == ProbeResult::Unreadable {
-        facts.push("unreadable".into());
-    }
-    for m in &block.mounts {
-        facts.push(format!("mounted at {}{}", m.target, if m.read_only { " (read-only)" } else { "" }));
-    }
-    let extra = (!facts.is_empty()).then(|| facts.join(", "));
-    for line in extra.iter().chain(&probe.notes) {
-        text.push_str(&format!("{below:<13}        {}\n", cut(line, 58)));
-    }
-    let last = block.children.len().saturating_sub(1);
-    for (index, child) in block.children.iter().enumerate() {
-        let (tee, bar) = if index == last { ("└─", "  ") } else { ("├─", "│ ") };
-        show(child, &format!("{below}{tee}"), &format!("{below}{bar}"), text);
-    }
-}
-
-fn size(bytes: u64) -> String {
-    let mut unit = "B";
-    let (mut whole, mut tenth) = (bytes, 0);
-    for next in ["K", "M", "G", "T", "P", "E"] {
-        if whole < 1024 {
-            break;
-        }
-        tenth = whole % 1024 * 10 / 1024;
-        whole /= 1024;
-        unit = next;
-    }
-    if whole < 10 && unit != "B" { format!("{whole}.{tenth}{unit}") } else { format!("{whole}{unit}") }
-}
-
-/// Labels are written by whoever made the disk; a terminal must not obey them.
-fn cut(text: &str, width: usize) -> String {
-    let clean = |c: char| if c.is_control() { '?' } else { c };
-    if text.chars().count() <= width {
-        return text.chars().map(clean).collect();
-    }
-    text.chars().take(width - 1).map(clean).chain(['…']).collect()
 }

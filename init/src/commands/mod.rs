@@ -10,6 +10,7 @@ mod console;
 mod disks;
 mod modprobe;
 mod modules;
+mod disks_text;
 mod mount;
 mod netd;
 mod power;

@@ -1,14 +1,16 @@
 //! `rescue mount`: the systems of this machine, each at `/mnt/<name>` by its own fstab.
 
+use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use rescue_schema::paths::MOUNT_ROOT;
+use rescue_schema::paths::{MOUNT_ROOT, RUN};
 use rescue_schema::report::{BlockReport, MountReport, ProbeResult};
 
 use super::{Command, Usage, disks};
+use crate::disk::mountinfo::Mount;
 use crate::disk::{mount, protection, resolve, system, unmount};
 use crate::sys::mounts::{self, Wanted};
 
@@ -58,12 +60,20 @@ fn parse(args: &[String]) -> anyhow::Result<Wish> {
     Ok(wish)
 }
 
+/// Waits until no other mounts or unmounts: each would undo what the other finds. Ends with the file.
+pub(super) fn alone() -> anyhow::Result<File> {
+    let lock = Path::new(RUN).join("mount.lock");
+    mounts::exclusive(&lock)
+        .with_context(|| format!("waiting for another rescue mount at {}", lock.display()))
+}
+
 fn usage(error: lexopt::Error) -> anyhow::Error {
     Usage(error.to_string()).into()
 }
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let wish = parse(args)?;
+    let _alone = alone()?;
     let disks = disks::look(&wish.only)?;
     if let Some(device) = wish.name.as_deref().filter(|n| n.starts_with("/dev/")) {
         let block = resolve::flat(&disks).into_iter().find(|b| b.path == device);
@@ -80,7 +90,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         }
         return finish(&[one(block, &name, None, &planned, &wish)?], &wish);
     }
-    let systems = find(&disks);
+    let (systems, unseen) = find(&disks);
+    unseen.iter().for_each(|line| eprintln!("rescue mount: {line}"));
     let chosen: Vec<&Found<'_>> = match &wish.name {
         Some(name) => systems.iter().filter(|s| s.name == *name).collect(),
         None => systems.iter().collect(),
@@ -118,8 +129,9 @@ fn describe(system: &Found<'_>) -> String {
     format!("{pretty} on {}", system.root.path)
 }
 
-/// Every Linux system, each with a name of its own.
-fn find(disks: &[BlockReport]) -> Vec<Found<'_>> {
+/// Every Linux system, each with a name of its own; and what could not be looked at, a sentence each.
+fn find(disks: &[BlockReport]) -> (Vec<Found<'_>>, Vec<String>) {
+    let mut unseen = Vec::new();
     let mut found: Vec<Found<'_>> = Vec::new();
     for root in resolve::flat(disks) {
         let Some(driver) = root.probe.kind.as_deref().and_then(mount::driver).filter(|d| d.root) else {
@@ -128,8 +140,10 @@ fn find(disks: &[BlockReport]) -> Vec<Found<'_>> {
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
         }
-        if let Some(facts) = look(root, driver) {
-            found.push(Found { root, name: system::name(&facts), facts });
+        match look(root, driver) {
+            Ok(Some(facts)) => found.push(Found { root, name: system::name(&facts), facts }),
+            Ok(None) => {}
+            Err(error) => unseen.push(format!("looking at {} ({}): {error}", root.path, driver.kind)),
         }
     }
     // Of two with one name, as copies of a disk are, neither is the first: both get their device's.
@@ -139,19 +153,19 @@ fn find(disks: &[BlockReport]) -> Vec<Found<'_>> {
             system.name = format!("{}-{}", system.name, system::clean(&system.root.name));
         }
     }
-    found
+    (found, unseen)
 }
 
-fn look(root: &BlockReport, driver: &mount::Driver) -> Option<system::Facts> {
+fn look(root: &BlockReport, driver: &mount::Driver) -> std::io::Result<Option<system::Facts>> {
     // What is mounted already is looked at where it is: a second, read-only mount would be refused.
     if let Some(place) = root.mounts.first() {
-        return system::look(mounts::folder(Path::new(&place.target)).ok()?.as_fd());
+        return Ok(system::look(mounts::folder(Path::new(&place.target))?.as_fd()));
     }
     let options: Vec<String> = driver.no_replay.iter().map(|o| (*o).to_string()).collect();
     let wanted =
         Wanted { driver: driver.driver, device: &root.path, options: &options, read_only: true, inert: true };
-    let held = protection::hold(&root.path).ok()?;
-    let facts = mounts::detached(wanted).ok().and_then(|m| system::look(m.as_fd()));
+    let held = protection::hold(&root.path)?;
+    let facts = mounts::detached(wanted).map(|m| system::look(m.as_fd()));
     if held {
         let _ = protection::release(&root.path);
     }
@@ -218,7 +232,7 @@ fn one(
     };
     if !wish.json {
         more.iter().for_each(|line| println!("  ! {line}"));
-        println!("{}", hint(&report));
+        println!("{}", hint(&report, wish));
     }
     report.trouble.extend(more);
     Ok(report)
@@ -229,18 +243,20 @@ fn one(
 /// goes, or it is as before.
 fn give_way(before: &mount::Plan, load: &dyn Fn(&str)) -> anyhow::Result<()> {
     let mounts = unmount::plan(&disks::mountinfo()?, &before.folder);
-    let places: Vec<PathBuf> = before.steps.iter().map(|s| before.place(s)).collect();
-    if let Some(foreign) = mounts.iter().find(|m| !places.contains(&m.target)) {
+    // By device, because a mount point may have been a symlink.
+    let ours = |source: &str| before.steps.iter().any(|s| s.device == source);
+    if let Some(foreign) = mounts.iter().find(|m| !ours(&m.source)) {
         bail!("{} is mounted in it too: unmount that first, or all: rescue umount", foreign.target.display());
     }
     let report = unmount::apply(&mounts, false)?;
     if report.busy.is_empty() {
         return Ok(());
     }
+    let went = |m: &&Mount| report.unmounted.iter().any(|u| Path::new(u) == m.target);
     let gone: Vec<mount::Step> = before
         .steps
         .iter()
-        .filter(|s| report.unmounted.iter().any(|u| Path::new(u) == before.place(s)))
+        .filter(|s| mounts.iter().filter(went).any(|m| m.source == s.device))
         .cloned()
         .collect();
     mount::below(mounts::folder(&before.folder)?.as_fd(), &gone, load);
@@ -279,10 +295,11 @@ fn say(report: &MountReport, plan: Option<&mount::Plan>, wish: &Wish) {
     }
 }
 
-fn hint(report: &MountReport) -> String {
-    if report.read_only {
-        format!("look around in {}; to change it: rescue mount --rw", report.target)
-    } else {
-        format!("repair it in {}, then: rescue umount, reboot", report.target)
+fn hint(report: &MountReport, wish: &Wish) -> String {
+    if !report.read_only {
+        return format!("repair it in {}, then: rescue umount, reboot", report.target);
     }
+    let which = wish.name.as_deref().or(wish.all.then_some(report.system.as_str()));
+    let which = which.map(|w| format!(" {w}")).unwrap_or_default();
+    format!("look around in {}; to change it: rescue mount --rw{which}", report.target)
 }

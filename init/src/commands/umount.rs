@@ -34,6 +34,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     if all && name.is_some() {
         return Err(Usage("--all and a name do not go together".into()).into());
     }
+    let _alone = if dry_run { None } else { Some(super::mount::alone()?) };
     let info = disks::mountinfo()?;
     let folder = folder(name.as_deref(), &info);
     let plan = unmount::plan(&info, &folder);

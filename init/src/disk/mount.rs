@@ -151,7 +151,12 @@ pub fn plan(
     let root_options: Vec<String> =
         of_root.map(|e| e.options.iter().filter(|o| *o != "ro").cloned().collect()).unwrap_or_default();
     plan.steps.extend(step(root, "/", write, &root_options));
-    if fstab.is_none() {
+    if let Some(entry) = of_root {
+        let other = resolve::device(&entry.source, disks, &root.path).ok().filter(|b| b.path != root.path);
+        if let Some(other) = other.filter(|_| entry.source.contains('=')) {
+            plan.trouble.push(format!("/etc/fstab line {}: its root is {} by that", entry.line, other.path));
+        }
+    } else if fstab.is_none() {
         plan.trouble.push("/etc/fstab cannot be read: only the root file system is mounted".into());
     }
     plan.trouble.extend(skipped.iter().map(|line| format!("/etc/fstab line {line} is none: skipped")));
@@ -159,13 +164,15 @@ pub fn plan(
     // A mount below another comes after it, in whatever order the lines stand.
     rest.sort_by_key(|e| e.target.split('/').filter(|p| !p.is_empty()).count());
     for entry in rest {
-        let what =
-            format!("/etc/fstab line {}: {} for {}", entry.line, shown(&entry.source), shown(&entry.target));
+        let place =
+            if entry.target == "none" { String::new() } else { format!(" for {}", shown(&entry.target)) };
+        let what = format!("/etc/fstab line {}: {}{place}", entry.line, shown(&entry.source));
         if let Some(why) = unwanted(entry) {
             plan.left_out.push(format!("{what}: {why}"));
             continue;
         }
-        match resolve::device(&entry.source, disks, &root.path) {
+        let source = resolve::renamed(&entry.source, of_root.map_or("", |r| &r.source), root, disks);
+        match resolve::device(&source, disks, &root.path) {
             Err(Missing::Nowhere) => plan.trouble.push(format!("{what} is on no disk here")),
             Err(Missing::Several(all)) => {
                 plan.trouble.push(format!("{what} is ambiguous: {} have it", all.join(", ")));
@@ -283,4 +290,59 @@ fn one(step: &Step, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {
         read_only: step.read_only,
         inert: false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::resolve::tests::disk;
+
+    const FSTAB: &[u8] = b"UUID=aa / ext4 ro,errors=remount-ro 0 1\n\
+        UUID=bb /boot/efi vfat umask=0077 0 1\nUUID=cc /boot ext4 ro 0 2\n\
+        UUID=dead /srv ext4 defaults 0 2\nnas:/x /net nfs defaults\n\
+        UUID=ee /data zfs defaults 0 0\nUUID=cc /boot ext4 defaults 0 0\n";
+
+    fn planned(write: bool) -> Plan {
+        let disks = [disk("vda", &[("ext4", "aa"), ("vfat", "bb"), ("ext3", "cc"), ("zfs_member", "ee")])];
+        plan(&disks[0].children[0], Some(FSTAB), &disks, Path::new("/mnt/db7"), write)
+    }
+
+    #[test]
+    fn the_plan_is_in_order_and_read_only() {
+        let plan = planned(false);
+        let lines: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "mount /dev/vda1 on / (ext4, read-only, journal not replayed)",
+                "mount /dev/vda3 on /boot (ext4, read-only, journal not replayed)",
+                "mount /dev/vda2 on /boot/efi (vfat, read-only)",
+            ]
+        );
+        assert_eq!(plan.left_out, ["/etc/fstab line 5: nas:/x for /net: on the network, left out"]);
+        assert_eq!(
+            plan.trouble,
+            [
+                "/etc/fstab line 4: UUID=dead for /srv is on no disk here",
+                "/etc/fstab line 6: UUID=ee for /data: /dev/vda4 holds zfs_member, which is not mounted here",
+                "/etc/fstab line 7: UUID=cc for /boot: /boot is named twice, /dev/vda3 left out",
+            ]
+        );
+        assert_eq!(plan.place(&plan.steps[2]), Path::new("/mnt/db7/boot/efi"));
+    }
+
+    #[test]
+    fn writing_is_as_its_fstab_allows() {
+        let how: Vec<String> = planned(true).steps.iter().map(Step::how).collect();
+        // Its own /boot is mounted read-only; a read-only root is remounted by the system itself.
+        assert_eq!(how, ["ext4, READ-WRITE", "ext4, read-only, journal not replayed", "vfat, READ-WRITE"]);
+    }
+
+    #[test]
+    fn hostile_names_do_not_reach_a_terminal() {
+        let disks = [disk("vda", &[("ext4", "aa")])];
+        let fstab = b"\x1b]0;x\x07 /a\x1b[2J ext4\n/ / / /\nUUID=aa /../../etc ext4\n";
+        let plan = plan(&disks[0].children[0], Some(fstab), &disks, Path::new("/mnt/x"), false);
+        assert!(plan.trouble.iter().chain(&plan.left_out).all(|l| !l.chars().any(char::is_control)));
+    }
 }

@@ -35,22 +35,68 @@ pub fn flat(disks: &[BlockReport]) -> Vec<&BlockReport> {
 /// [`Missing`].
 pub fn device<'a>(source: &str, disks: &'a [BlockReport], beside: &str) -> Result<&'a BlockReport, Missing> {
     let (tag, value) = tag(source);
-    let value = value.as_str();
-    let matches: Vec<&BlockReport> = flat(disks).into_iter().filter(|b| is(b, tag, value)).collect();
+    let matches: Vec<&BlockReport> = match tag {
+        Tag::Id => flat(disks).into_iter().filter_map(|b| by_id(b, &value)).collect(),
+        tag => flat(disks).into_iter().filter(|b| is(b, tag, &value)).collect(),
+    };
     match matches.as_slice() {
         [] => Err(Missing::Nowhere),
         [one] => Ok(one),
         several => {
-            let home = disks.iter().find(|d| flat(std::slice::from_ref(*d)).iter().any(|b| b.path == beside));
-            let here = |b: &&&BlockReport| {
-                home.is_some_and(|d| flat(std::slice::from_ref(d)).iter().any(|o| o.path == b.path))
-            };
-            let mut near = several.iter().filter(here);
+            let home = disk_of(disks, beside);
+            let mut near = several.iter().filter(|b| home.is_some_and(|d| holds(d, &b.path)));
             match (near.next(), near.next()) {
                 (Some(one), None) => Ok(one),
                 _ => Err(Missing::Several(several.iter().map(|b| b.path.clone()).collect())),
             }
         }
+    }
+}
+
+fn holds(disk: &BlockReport, path: &str) -> bool {
+    flat(std::slice::from_ref(disk)).iter().any(|b| b.path == path)
+}
+
+fn disk_of<'a>(disks: &'a [BlockReport], path: &str) -> Option<&'a BlockReport> {
+    disks.iter().find(|d| holds(d, path))
+}
+
+/// What `source` is called now, when the disk of the root file system had another name in the system
+/// itself: one whose fstab says `/dev/sda1` for the root that is on `/dev/vdb1` here means `/dev/vdb5`
+/// by `/dev/sda5`, whatever `/dev/sda` is here.
+pub fn renamed(source: &str, fstab_root: &str, root: &BlockReport, disks: &[BlockReport]) -> String {
+    let now = || {
+        let number = root.partition.as_ref()?.number.to_string();
+        let old = fstab_root.strip_suffix(&number).filter(|o| o.starts_with("/dev/") && *o != "/dev/")?;
+        let suffix = source.strip_prefix(old)?.parse::<u32>().ok()?;
+        let partitions = &disk_of(disks, &root.path)?.children;
+        partitions
+            .iter()
+            .find(|c| c.partition.as_ref().is_some_and(|p| p.number == suffix))
+            .map(|c| c.path.clone())
+    };
+    now().unwrap_or_else(|| source.into())
+}
+
+/// A name of udev's that ends in a serial number or is a mapped device's: `ata-MODEL_SERIAL-part2`,
+/// `virtio-SERIAL`, `dm-name-root`.
+fn by_id<'a>(block: &'a BlockReport, id: &str) -> Option<&'a BlockReport> {
+    let (disk, number) = match id.rsplit_once("-part") {
+        Some((disk, number)) => (disk, number.parse::<u32>().ok()),
+        None => (id, None),
+    };
+    let named = disk.strip_prefix("dm-name-").is_some_and(|n| block.path == format!("/dev/mapper/{n}"));
+    let serial = block.serial.as_ref().map(|s| s.replace(' ', "_")).filter(|s| !s.is_empty());
+    let serial = serial.is_some_and(|serial| {
+        let head = disk.strip_suffix(serial.as_str());
+        head.is_some_and(|h| h.ends_with('_') || matches!(h, "virtio-" | "ata-" | "scsi-" | "usb-"))
+    });
+    if !(named || block.partition.is_none() && serial) {
+        return None;
+    }
+    match number {
+        None => Some(block),
+        Some(_) => block.children.iter().find(|c| c.partition.as_ref().map(|p| p.number) == number),
     }
 }
 
@@ -120,5 +166,85 @@ fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
         Tag::PartLabel => same(partition.and_then(|p| p.name.as_ref())),
         Tag::Id => false,
         Tag::Path => block.path == value || format!("/dev/{}", block.name) == value,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use rescue_schema::report::{PartitionReport, ProbeReport};
+
+    /// A disk with partitions of these types and UUIDs.
+    pub(crate) fn disk(name: &str, parts: &[(&str, &str)]) -> BlockReport {
+        let part = |(number, (kind, uuid)): (u32, &(&str, &str))| BlockReport {
+            name: format!("{name}{number}"),
+            path: format!("/dev/{name}{number}"),
+            partition: Some(PartitionReport {
+                number,
+                name: Some(format!("part {number}")),
+                uuid: Some(format!("{uuid}-0{number}")),
+                ..PartitionReport::default()
+            }),
+            probe: ProbeReport {
+                result: ProbeResult::Found,
+                kind: Some((*kind).into()),
+                uuid: Some((*uuid).into()),
+                label: Some(format!("{kind} {uuid}")),
+                ..ProbeReport::default()
+            },
+            ..BlockReport::default()
+        };
+        BlockReport {
+            name: name.into(),
+            path: format!("/dev/{name}"),
+            serial: Some(format!("S{name}")),
+            children: (1..).zip(parts).map(part).collect(),
+            ..BlockReport::default()
+        }
+    }
+
+    #[test]
+    fn every_name_of_a_device_finds_it() {
+        let disks = [disk("vda", &[("ext4", "aA"), ("vfat", "BB")]), disk("vdb", &[("xfs", "cc")])];
+        for name in [
+            "UUID=Aa",
+            "LABEL=ext4 aA",
+            "PARTUUID=AA-01",
+            "PARTLABEL=part 1",
+            "/dev/vda1",
+            "/dev/disk/by-uuid/aA",
+            "/dev/disk/by-label/ext4\\x20aA",
+            "/dev/disk/by-partuuid/aa-01",
+            "/dev/disk/by-id/virtio-Svda-part1",
+            "/dev/disk/by-id/ata-MODEL_Svda-part1",
+        ] {
+            let found = device(name, &disks, "/dev/vda2").map(|b| b.path.as_str());
+            assert_eq!(found, Ok("/dev/vda1"), "{name}");
+        }
+        for name in
+            ["UUID=", "LABEL=", "UUID=dd", "/dev/sda1", "/dev/disk/by-id/virtio-vda-part1", "", "\\x2"]
+        {
+            assert_eq!(device(name, &disks, "/dev/vda1"), Err(Missing::Nowhere), "{name}");
+        }
+    }
+
+    #[test]
+    fn of_two_copies_the_one_beside_the_root_is_meant() {
+        let disks =
+            [disk("vda", &[("ext4", "aa"), ("vfat", "bb")]), disk("vdb", &[("ext4", "aa"), ("vfat", "bb")])];
+        assert_eq!(device("UUID=bb", &disks, "/dev/vdb1").unwrap().path, "/dev/vdb2");
+        let both = Missing::Several(vec!["/dev/vda2".into(), "/dev/vdb2".into()]);
+        assert_eq!(device("UUID=bb", &disks, "/dev/vdc1"), Err(both));
+    }
+
+    #[test]
+    fn old_names_follow_the_disk_of_the_root() {
+        let disks = [disk("sda", &[("ext4", "x")]), disk("vdb", &[("ext4", "aa"), ("vfat", "bb")])];
+        let root = &disks[1].children[0];
+        let now = |source| renamed(source, "/dev/sda1", root, &disks);
+        assert_eq!(now("/dev/sda2"), "/dev/vdb2");
+        assert_eq!(now("/dev/sda9"), "/dev/sda9");
+        assert_eq!(now("UUID=1"), "UUID=1");
+        assert_eq!(renamed("/dev/sda2", "UUID=1", root, &disks), "/dev/sda2");
     }
 }

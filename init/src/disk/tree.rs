@@ -6,7 +6,7 @@ use std::path::Path;
 use rescue_schema::report::{BlockReport, MountPoint, PartitionReport, ProbeReport};
 
 use super::mountinfo::Mount;
-use crate::sys::files::read_trimmed;
+use crate::sys::files::{read_capped, read_trimmed};
 
 /// Deepest stack of devices on devices that is followed.
 const DEPTH: usize = 16;
@@ -19,7 +19,21 @@ pub fn observe(root: &Path, mounts: &[Mount]) -> Vec<BlockReport> {
     names.retain(|n| !n.starts_with("zram") && !n.starts_with("ram"));
     // A device built on others is shown below them.
     names.retain(|n| self::names(&all.join(n).join("slaves")).is_empty());
-    names.iter().map(|n| block(&all.join(n), n, mounts, 0)).filter(|b| b.size > 0).collect()
+    let mut disks: Vec<BlockReport> =
+        names.iter().map(|n| block(&all.join(n), n, mounts, 0)).filter(|b| b.size > 0).collect();
+    let swaps = read_capped(&root.join("proc/swaps"), 1 << 16).unwrap_or_default();
+    let swaps = String::from_utf8_lossy(&swaps);
+    let swaps: Vec<&str> = swaps.lines().filter_map(|l| l.split_whitespace().next()).collect();
+    disks.iter_mut().for_each(|d| mark_swap(d, &swaps));
+    disks
+}
+
+/// proc_swaps(5) calls a mapped device by its kernel name.
+fn mark_swap(block: &mut BlockReport, swaps: &[&str]) {
+    if swaps.iter().any(|s| *s == block.path || s.strip_prefix("/dev/") == Some(&block.name)) {
+        block.mounts.push(MountPoint { target: "[SWAP]".into(), read_only: false });
+    }
+    block.children.iter_mut().for_each(|c| mark_swap(c, swaps));
 }
 
 /// Puts what is on each device, by path, in its place, with what the table says of each partition.
@@ -138,12 +152,18 @@ mod tests {
         write("sys/class/block/vda/vda1/dev", "254:1\n");
         write("sys/class/block/vda/vda1/holders/dm-0/dm/name", "root\n");
         write("sys/class/block/loop0/size", "0\n");
+        write("sys/class/block/vda/vda1/holders/dm-0/dm/uuid", "LVM-x\n");
+        write("proc/swaps", "Filename Type Size Used Priority\n/dev/dm-0 partition 1 0 -2\n");
         let mounts = super::super::mountinfo::parse(b"30 1 254:1 / /mnt/a ro - ext4 /dev/vda1 ro\n");
         let tree = observe(root.path(), &mounts);
         assert_eq!(tree.len(), 1);
         let part = &tree[0].children[0];
         assert_eq!((tree[0].serial.as_deref(), part.size), (Some("disk-1"), 2048 * 512));
         assert_eq!(part.mounts[0], MountPoint { target: "/mnt/a".into(), read_only: true });
-        assert_eq!(part.children[0].path, "/dev/mapper/root");
+        assert_eq!(
+            (part.children[0].path.as_str(), part.children[0].kind.as_str()),
+            ("/dev/mapper/root", "lvm")
+        );
+        assert_eq!(part.children[0].mounts[0].target, "[SWAP]");
     }
 }

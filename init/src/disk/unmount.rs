@@ -1,7 +1,7 @@
 //! Taking mounts down in order, never lazily: what is busy stays, and who holds it is told.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rescue_schema::paths::MOUNT_ROOT;
@@ -70,10 +70,8 @@ pub fn apply(plan: &[Mount], kill: bool) -> io::Result<UnmountReport> {
 }
 
 fn give_back(mount: &Mount) {
-    if mount.source.starts_with("/dev/") {
-        if !mount.read_only {
-            let _ = block::flush(Path::new(&mount.source));
-        }
+    if mount.source.starts_with("/dev/") && !mount.read_only {
+        let _ = block::flush(Path::new(&mount.source));
     }
     if mount.target.parent() == Some(Path::new(MOUNT_ROOT)) {
         // Only an empty folder goes.
@@ -81,7 +79,7 @@ fn give_back(mount: &Mount) {
     }
 }
 
-fn end_holders(target: &PathBuf) {
+fn end_holders(target: &Path) {
     let proc = Path::new("/proc");
     let parents = holders::parents(proc);
     let pids: Vec<i32> =

@@ -97,6 +97,19 @@ pub fn unmount(target: &Path) -> io::Result<()> {
     Ok(umount2(target, UnmountFlags::NOFOLLOW)?)
 }
 
+/// A file that only one process has at a time, made with its folder where it is not there. Waits for it.
+///
+/// # Errors
+/// Those of the file system.
+pub fn exclusive(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(file)
+}
+
 /// A folder by its path: a root for [`folder_inside`] and [`read_inside`].
 ///
 /// # Errors
