@@ -213,8 +213,8 @@ fn one(
     if wish.dry_run {
         return Ok(report);
     }
-    // The kernel asks for the module of a file system itself, by /sbin/modprobe.
-    let load = |_: &str| {};
+    // The kernel asks for it itself, by /sbin/modprobe; a kernel built without that asks nobody.
+    let load = |kind: &str| drop(crate::modules::load(kind));
     if let Some(before) = &read_only {
         give_way(before, &load)?;
     }

@@ -6,6 +6,7 @@
 //! and an engineer can still save what can be saved.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -21,6 +22,8 @@ use crate::sys::{log, spawn};
 /// How long the final sync may take.
 const SYNC_LIMIT: Duration = Duration::from_secs(10);
 
+static UNDER_WAY: AtomicBool = AtomicBool::new(false);
+
 /// Makes a panic of this process take the fatal path.
 pub(super) fn install() {
     std::panic::set_hook(Box::new(|info| end(&info.to_string())));
@@ -29,9 +32,9 @@ pub(super) fn install() {
 /// Takes the fatal path.
 pub(super) fn end(why: &str) -> ! {
     // A second failure on this path must not come back here.
-    std::panic::set_hook(Box::new(|_| {
+    if UNDER_WAY.swap(true, Ordering::Relaxed) {
         down_now(Down::Reboot);
-    }));
+    }
     spawn::protect_from_oom_killer();
     let line = format!("rescue: fatal: {why}");
     log::kmsg_error(&line);
