@@ -8,9 +8,9 @@
 
 mod console;
 mod disks;
+mod disks_text;
 mod modprobe;
 mod modules;
-mod disks_text;
 mod mount;
 mod netd;
 mod power;

@@ -12,6 +12,7 @@ use crate::sys::cmdline::Cmdline;
 use crate::sys::files::read_trimmed;
 use crate::sys::log;
 use crate::sys::notify::Notice;
+use crate::sys::priority;
 use crate::sys::uevent::Uevents;
 
 /// Buses whose devices are looked at first: a way in by network lies on one of them, directly or
@@ -102,8 +103,8 @@ impl Queue {
     }
 
     /// All that is most urgent.
-    fn pop(&mut self) -> Option<Vec<String>> {
-        self.waiting.pop_first().map(|(_, modaliases)| modaliases)
+    fn pop(&mut self) -> Option<(Urgency, Vec<String>)> {
+        self.waiting.pop_first()
     }
 }
 
@@ -122,7 +123,10 @@ pub fn serve(root: &Path) -> anyhow::Result<()> {
     let mut buses = buses(root).into_iter();
     let mut settled = false;
     loop {
-        if let Some(modaliases) = queue.pop() {
+        if let Some((urgency, modaliases)) = queue.pop() {
+            // What leads to the first login goes first; a driver that probes for half a second does not
+            // take the processor from it.
+            priority::set_nice(if urgency == Urgency::Network { 0 } else { 19 });
             let wanted: Vec<String> =
                 modaliases.iter().flat_map(|m| aliases.matches(m)).map(str::to_string).collect();
             let outcome = loader.load(&wanted);
@@ -134,6 +138,7 @@ pub fn serve(root: &Path) -> anyhow::Result<()> {
         } else {
             if !settled {
                 settled = true;
+                priority::set_nice(0);
                 Notice::ModulesSettled { loaded: counts.0, failed: counts.1 }.send();
             }
             let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
@@ -231,10 +236,10 @@ mod tests {
         ] {
             queue.push(modalias);
         }
-        assert_eq!(queue.pop().unwrap().len(), 2);
-        assert_eq!(queue.pop().unwrap(), ["virtio:d00000002v00001AF4"]);
-        assert_eq!(queue.pop().unwrap(), ["pci:v00008086d00007010sv0sd0bc01sc01i80"]);
-        assert_eq!(queue.pop().unwrap(), ["acpi:PNP0C0C:"]);
+        assert_eq!(queue.pop().unwrap().1.len(), 2);
+        assert_eq!(queue.pop().unwrap().1, ["virtio:d00000002v00001AF4"]);
+        assert_eq!(queue.pop().unwrap().1, ["pci:v00008086d00007010sv0sd0bc01sc01i80"]);
+        assert_eq!(queue.pop().unwrap().1, ["acpi:PNP0C0C:"]);
         assert_eq!(queue.pop(), None);
     }
 
@@ -253,6 +258,6 @@ mod tests {
         let buses = buses(root.path());
         assert!(buses[0].ends_with("pci/devices") && buses[2].ends_with("acpi/devices"));
         buses.iter().for_each(|bus| coldplug(bus, &mut queue));
-        assert_eq!(queue.pop().unwrap(), ["pci:x", "virtio:x", "acpi:x"]);
+        assert_eq!(queue.pop().unwrap().1, ["pci:x", "virtio:x", "acpi:x"]);
     }
 }

@@ -20,6 +20,8 @@ use crate::{accounts, creds, ssh};
 /// The consoles' logins are started when SSH is up or after this, whichever is first: on one
 /// processor each costs some of the time in which somebody waits for SSH.
 const CONSOLES_WAIT: Duration = Duration::from_millis(1500);
+/// How long they leave the processor to the first SSH login once the machine is ready.
+const CONSOLES_AFTER_READY: Duration = Duration::from_millis(400);
 /// Login shells, the preferred one first.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 /// Host name where none was injected.
@@ -258,7 +260,8 @@ impl Boot {
         let ready = Ready { ms, ssh, hostkey: hostkey.clone() };
         log::kmsg(&ready.to_string());
         self.report.ready = Some(ready);
-        self.consoles_due = self.consoles_due.map(|_| Instant::now());
+        // Not at once: who waits for SSH logs in now.
+        self.consoles_due = self.consoles_due.map(|due| due.min(Instant::now() + CONSOLES_AFTER_READY));
     }
 
     /// Does what is due.

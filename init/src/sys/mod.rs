@@ -15,6 +15,7 @@ pub mod netlink;
 pub mod notify;
 pub mod packet;
 pub mod power;
+pub mod priority;
 pub mod process;
 pub mod pty;
 pub mod random;
