@@ -3,10 +3,15 @@
 use rescue_schema::manifest::ImageInfo;
 
 /// `/etc/profile`, read by ash and bash. No process is started: it runs at every login. `LOGNAME`
-/// names the login, because `\u` names the first account of uid 0.
+/// names the login, because `\u` names the first account of uid 0. The functions are there because
+/// busybox's shell prefers applets of its own to what stands in /sbin, and those know less: no
+/// `halt -p`, no word of what they are about to do.
 const PROFILE: &str = r#"export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PAGER=less LESS=-R
 umask 022
+reboot() { /sbin/reboot "$@"; }
+poweroff() { /sbin/poweroff "$@"; }
+halt() { /sbin/halt "$@"; }
 case $- in *i*)
     PS1='(rescue) ${LOGNAME:-root}@\h:\w\$ '
     if [ -t 1 ]; then

@@ -1,10 +1,10 @@
-//! `reboot`, `poweroff` and `halt`, typed over SSH, unmount what was mounted and then do it.
+//! `reboot`, `poweroff` and `halt`, typed over SSH or in a login shell, unmount what was mounted and then do it.
 use crate::disk;
 use crate::lab::Lab;
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
-    for command in ["reboot", "poweroff", "halt -p"] {
+    for command in ["reboot", "poweroff", "sh -lc 'halt -p'", "shutdown -h now"] {
         let image = lab.path("disk.img");
         disk::ext4(&image, 64, "data")?;
         let mut vm = lab.ready(&device, &[&image])?;

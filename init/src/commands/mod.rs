@@ -6,9 +6,11 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod completions;
 mod console;
 mod disks;
 mod disks_text;
+mod log;
 mod modprobe;
 mod modules;
 mod mount;
@@ -43,9 +45,11 @@ const COMMANDS: &[Command] = &[
     probe::COMMAND,
     mount::COMMAND,
     umount::COMMAND,
+    log::COMMAND,
     power::REBOOT,
     power::POWEROFF,
     power::HALT,
+    completions::COMMAND,
     sshd::COMMAND,
     sshd::CONNECTION,
     modprobe::COMMAND,

@@ -27,3 +27,4 @@ pub mod spawn;
 pub mod time;
 pub mod tty;
 pub mod uevent;
+pub mod watch;

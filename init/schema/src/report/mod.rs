@@ -3,6 +3,7 @@
 
 mod boot;
 mod disks;
+mod log;
 mod mounts;
 mod net;
 mod power;
@@ -11,6 +12,7 @@ mod status;
 
 pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
 pub use disks::{BlockReport, DisksReport, MountPoint};
+pub use log::LogLine;
 pub use mounts::{BusyMount, Holder, MountReport, UnmountReport};
 pub use net::{LinkReport, NetReport};
 pub use power::PowerReport;
