@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rescue_schema::report::{BlockReport, DisksReport, ProbeReport, ProbeResult};
 
-use super::{Command, Usage, disks_text};
+use super::{Command, Usage, disks_text, drivers};
 use crate::disk::{mountinfo, tree};
 use crate::sys::files::read_capped;
 
@@ -50,6 +50,7 @@ pub(super) fn mountinfo() -> anyhow::Result<Vec<u8>> {
 
 /// The disks with what is on them; where `only` names any, those alone.
 pub(super) fn look(only: &[String]) -> anyhow::Result<Vec<BlockReport>> {
+    drivers::settled();
     let mut disks = tree::observe(Path::new("/"), &mountinfo::parse(&mountinfo()?));
     if !only.is_empty() {
         disks.retain(|d| paths(d).iter().any(|(path, _)| only.contains(path)));

@@ -10,6 +10,7 @@ mod completions;
 mod console;
 mod disks;
 mod disks_text;
+mod drivers;
 mod log;
 mod modprobe;
 mod modules;

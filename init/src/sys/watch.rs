@@ -1,8 +1,11 @@
 //! Waiting for something to change in a folder (inotify(7)).
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// A watch on the files of a folder.
@@ -27,5 +30,17 @@ impl Watch {
     pub fn wait(&mut self) -> io::Result<()> {
         self.0.read_events()?;
         Ok(())
+    }
+
+    /// As [`Self::wait`], but no longer than `limit`; says whether something changed.
+    ///
+    /// # Errors
+    /// Those of poll(2) and read(2).
+    pub fn wait_for(&mut self, limit: Duration) -> io::Result<bool> {
+        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        if poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout)? == 0 {
+            return Ok(false);
+        }
+        self.wait().map(|()| true)
     }
 }
