@@ -27,6 +27,17 @@ const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 /// Host name where none was injected.
 const HOSTNAME: &str = "rescue";
 
+/// Why nothing was injected where the kernel had no room to unpack all of the image: the document comes
+/// last.
+const CUT: &str = "the image did not fit into memory, and the credentials behind it were lost: give the \
+    machine more memory, boot with rootfstype=ramfs, or use the minimal profile";
+
+/// Whether the kernel ran out of room for the image: the root file system, which takes half of the
+/// memory at the most, is full to the last block.
+fn image_was_cut(root: &Path) -> bool {
+    rustix::fs::statvfs(root).is_ok_and(|fs| fs.f_blocks > 0 && fs.f_bavail == 0)
+}
+
 /// A stage that was begun and has not ended.
 struct Pending {
     stage: &'static Stage,
@@ -127,6 +138,9 @@ impl Boot {
             log::note("creds", &format!("{}: {}", finding.source, finding.text));
         }
         let outcome = match gathered.closed() {
+            Some(_) if gathered.refused.is_none() && gathered.document.is_none() && image_was_cut(root) => {
+                self.close(CUT)
+            }
             Some(why) => self.close(&why),
             None => (StageResult::Ok, String::new()),
         };
