@@ -7,8 +7,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
+use crate::check::{fail, is_host_name, is_label};
 use crate::crypt;
 use crate::network::Network;
+
+pub use crate::check::DocumentError;
 
 /// Longest document in bytes. A real one with two logins and a host key is some 2 KiB.
 pub const MAX_DOCUMENT: usize = 1 << 20;
@@ -117,31 +120,6 @@ impl Default for Ssh {
     fn default() -> Self {
         Self { host_keys: Vec::new(), user_ca_keys: Vec::new(), port: 22 }
     }
-}
-
-/// Why a document is refused: the field, and what is wrong with it. Holds no value of the
-/// document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DocumentError {
-    /// Path of the field, such as `logins[0].password_hash`; empty for the document itself.
-    pub field: String,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl std::fmt::Display for DocumentError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.field.as_str() {
-            "" => write!(f, "device.json: {}", self.reason),
-            field => write!(f, "device.json: {field}: {}", self.reason),
-        }
-    }
-}
-
-impl std::error::Error for DocumentError {}
-
-pub(crate) fn fail<T>(field: impl Into<String>, reason: String) -> Result<T, DocumentError> {
-    Err(DocumentError { field: field.into(), reason })
 }
 
 impl Document {
@@ -278,22 +256,6 @@ fn field_message(text: &str, place: &str) -> String {
         .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '?' })
         .collect();
     format!("{what} {name} ({place})")
-}
-
-/// 1 to 128 printable ASCII characters: safe on a console, in a log line and in a prompt.
-fn is_label(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|b| (b' '..=b'~').contains(&b))
-}
-
-/// RFC 1123 section 2.1: labels of letters, digits and inner hyphens, 63 bytes each, 253 in all.
-pub(crate) fn is_host_name(text: &str) -> bool {
-    (1..=253).contains(&text.len())
-        && text.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        })
 }
 
 fn check_key_lines(lines: &[String], at: &str) -> Result<(), DocumentError> {

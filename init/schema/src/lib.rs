@@ -6,6 +6,7 @@
 //! outside are parsed from bytes, size-capped and validated before anything else sees them.
 
 pub mod account;
+mod check;
 pub mod credentials;
 pub mod crypt;
 pub mod manifest;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::credentials::{DocumentError, fail};
+use crate::check::{DocumentError, fail, is_host_name};
 
 /// Most links, addresses a link, routes a link or name servers that a document may name.
 pub const MAX_ENTRIES: usize = 64;
@@ -164,7 +164,7 @@ impl Network {
         too_many(self.dns.servers.len(), format!("{at}.dns.servers"))?;
         too_many(self.dns.search.len(), format!("{at}.dns.search"))?;
         for (i, domain) in self.dns.search.iter().enumerate() {
-            if !crate::credentials::is_host_name(domain) {
+            if !is_host_name(domain) {
                 return fail(format!("{at}.dns.search[{i}]"), "not a domain name".into());
             }
         }
