@@ -176,7 +176,15 @@ fn facts(block: &BlockReport) -> Vec<(String, Style)> {
         Some(_) if block.mounts.iter().any(|m| !m.read_only) => {}
         Some(state) => facts.push((state.into(), Style::Warning)),
     }
-    facts.extend(block.probe.notes.iter().map(|n| (n.clone(), Style::Warning)));
+    // A dying disk fails every read, each in its own words: the first says what is wrong.
+    let shown = match block.probe.result {
+        ProbeResult::Unreadable => 1,
+        _ => block.probe.notes.len(),
+    };
+    facts.extend(block.probe.notes.iter().take(shown).map(|n| (n.clone(), Style::Warning)));
+    if let more @ 1.. = block.probe.notes.len().saturating_sub(shown) {
+        facts.push((format!("and {more} reads more"), Style::Warning));
+    }
     for mount in &block.mounts {
         facts.push(match (mount.target.as_str(), mount.read_only) {
             (swap @ "[SWAP]", _) => (swap.into(), Style::Good),

@@ -106,11 +106,7 @@ pub fn run(name: &str, args: &[String]) -> ExitCode {
 fn help() -> String {
     let mut text = String::from("rescue: see what is on the disks, repair it, and boot back into it\n\n");
     for command in COMMANDS.iter().filter(|c| !c.about.is_empty()) {
-        text.push_str(&format!(
-            "  {:<26} {}\n",
-            format!("{} {}", command.name, command.usage),
-            command.about
-        ));
+        text.push_str(&format!("  {:<12} {}\n", command.name, command.about));
     }
     text.push_str("\nEvery verb has --help; those that report have --json.\n");
     text

@@ -44,6 +44,13 @@ fn each() -> anyhow::Result<ExitCode> {
             for (path, sector) in group {
                 let report = match block::open(Path::new(&path)) {
                     Ok(source) => probe::device(&Reader::new(&source, sector)),
+                    Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENOMEDIUM as i32) => {
+                        ProbeReport {
+                            result: ProbeResult::Nothing,
+                            notes: vec!["empty: no medium in the drive".into()],
+                            ..ProbeReport::default()
+                        }
+                    }
                     Err(error) => ProbeReport {
                         result: ProbeResult::Unreadable,
                         notes: vec![format!("opening {path}: {error}")],

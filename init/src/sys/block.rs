@@ -1,15 +1,20 @@
 //! Opening block devices and images to look at them: never to write.
+#![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::errno::Errno;
 
 /// Opens a device or an image for reading. `O_NONBLOCK`, so that an empty drive or a fifo answers at
 /// once, and nothing but a block device or a regular file is taken. Gives its size in bytes too.
 ///
 /// # Errors
-/// Those of the file system; `InvalidInput` for what is neither.
+/// Those of the file system; `InvalidInput` for what is neither; `ENOMEDIUM` for an empty drive, which
+/// says that it is 1 GiB long and then fails every read.
 pub fn open(path: &Path) -> io::Result<(File, u64)> {
     let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
     let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -17,8 +22,28 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
     if !(kind.is_block_device() || kind.is_file()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a block device nor an image"));
     }
+    if kind.is_block_device() && is_empty_drive(&file) {
+        return Err(Errno::ENOMEDIUM.into());
+    }
     let size = file.seek(SeekFrom::End(0))?;
     Ok((file, size))
+}
+
+/// `include/uapi/linux/cdrom.h`.
+const CDROM_DRIVE_STATUS: u64 = 0x5326;
+const CDSL_CURRENT: i32 = i32::MAX;
+const CDS_NO_DISC: i32 = 1;
+const CDS_TRAY_OPEN: i32 = 2;
+
+mod ioctl {
+    nix::ioctl_write_int_bad!(drive_status, super::CDROM_DRIVE_STATUS);
+}
+
+/// Whether this is an optical drive with nothing in it. Any other device does not know the question.
+fn is_empty_drive(file: &File) -> bool {
+    // SAFETY: the request takes a number and no pointer.
+    let status = unsafe { ioctl::drive_status(file.as_raw_fd(), CDSL_CURRENT) };
+    matches!(status, Ok(CDS_NO_DISC | CDS_TRAY_OPEN))
 }
 
 /// Asks the device to write what its own cache holds to the medium.
