@@ -2,7 +2,8 @@
 
 use rescue_schema::manifest::ImageInfo;
 
-/// `/etc/profile`, read by ash and bash. No process is started: it runs at every login. `LOGNAME`
+/// `/etc/profile`, read by ash and bash. No process is started, for it runs at every login; but for
+/// bash, which alone completes, by what the very binary that is there says of itself. `LOGNAME`
 /// names the login, because `\u` names the first account of uid 0. The functions are there because
 /// busybox's shell prefers applets of its own to what stands in /sbin, and those know less: no
 /// `halt -p`, no word of what they are about to do.
@@ -21,6 +22,7 @@ case $- in *i*)
         esac
     fi
     alias ll='ls -l'
+    if [ -n "${BASH_VERSION:-}" ]; then eval "$(rescue completions bash 2>/dev/null)"; fi
 esac
 "#;
 

@@ -196,6 +196,11 @@ impl Table {
     }
 }
 
+/// The table as it would be written after it was read.
+pub(super) fn reread(bytes: &[u8], now: u64) -> String {
+    Table::parse(bytes, now).render()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;

@@ -29,7 +29,7 @@ fn script(shell: &str) -> Option<String> {
         "bash" => {
             let cases: String = verbs
                 .iter()
-                .map(|c| format!("    {}) words=\"{}\" ;;\n", c.name, flags(c.usage).join(" ")))
+                .map(|c| format!("    {}) words=\"{}\" ;;\n", c.name, words(c.usage).join(" ")))
                 .collect();
             format!(
                 "_rescue() {{\n  local words=\"help {names}\"\n  if [ \"$COMP_CWORD\" -gt 1 ]; then\n    words=\n    case ${{COMP_WORDS[1]}} in\n{cases}    esac\n  fi\n  \
@@ -43,7 +43,7 @@ fn script(shell: &str) -> Option<String> {
                 .collect();
             let cases: String = verbs
                 .iter()
-                .map(|c| format!("    {}) compadd -- {} ;;\n", c.name, flags(c.usage).join(" ")))
+                .map(|c| format!("    {}) compadd -- {} ;;\n", c.name, words(c.usage).join(" ")))
                 .collect();
             format!(
                 "#compdef rescue\nlocal -a verbs=(\n{rows})\nif (( CURRENT == 2 )); then\n  _describe verb verbs\nelse\n  case $words[2] in\n{cases}  esac\n  _files\nfi\n"
@@ -55,10 +55,11 @@ fn script(shell: &str) -> Option<String> {
                 c.name,
                 c.about.replace('\'', "")
             );
-            for flag in flags(c.usage) {
-                let option = match flag.strip_prefix("--") {
-                    Some(long) => format!("-l {long}"),
-                    None => format!("-o {}", flag.trim_start_matches('-')),
+            for word in words(c.usage) {
+                let option = match (word.strip_prefix("--"), word.strip_prefix('-')) {
+                    (Some(long), _) => format!("-l {long}"),
+                    (None, Some(short)) => format!("-o {short}"),
+                    (None, None) => format!("-a {word}"),
                 };
                 text += &format!("complete -c rescue -n '__fish_seen_subcommand_from {}' {option}\n", c.name);
             }
@@ -69,11 +70,12 @@ fn script(shell: &str) -> Option<String> {
     Some(script)
 }
 
-/// The options that a usage line names.
-fn flags(usage: &str) -> Vec<&str> {
+/// What a usage line has typed as it stands: options, and words to choose from. Capitals are a name
+/// for something.
+fn words(usage: &str) -> Vec<&str> {
     usage
-        .split(|c: char| c.is_whitespace() || "[]|…".contains(c))
-        .filter(|word| word.starts_with('-'))
+        .split(|c: char| c.is_whitespace() || "[]()|=…".contains(c))
+        .filter(|word| word.starts_with(|c: char| c == '-' || c.is_ascii_lowercase()))
         .collect()
 }
 
@@ -83,7 +85,10 @@ mod tests {
 
     #[test]
     fn options_are_found_in_usage_lines() {
-        assert_eq!(flags("[SYSTEM|DEV] [--rw] [-n LINES] --only DEV…"), ["--rw", "-n", "--only"]);
+        assert_eq!(
+            words("[SYSTEM|DEV] [--rw] [-n LINES] --only DEV… bash|zsh"),
+            ["--rw", "-n", "--only", "bash", "zsh"]
+        );
     }
 
     #[test]
@@ -101,6 +106,7 @@ mod tests {
         assert!(ask("rescue mo", "mount"));
         assert!(ask("rescue mount --r", "--rw"));
         assert!(!ask("rescue mo", "netd"));
+        assert!(ask("rescue completions b", "bash"));
     }
 
     #[test]

@@ -31,14 +31,18 @@ pub fn look(root: BorrowedFd<'_>) -> Option<Facts> {
     if release.is_none() && !(fstab.is_some() && programs()) {
         return None;
     }
-    let release = release.unwrap_or_default();
     let hostname = read("etc/hostname").or_else(|| read("etc/HOSTNAME"));
-    Some(Facts {
-        hostname: hostname.and_then(|h| first_word(&h)),
-        id: value(&release, "ID"),
-        pretty_name: value(&release, "PRETTY_NAME"),
+    Some(facts(&release.unwrap_or_default(), hostname.as_deref(), fstab))
+}
+
+/// What these files say.
+pub fn facts(release: &[u8], hostname: Option<&[u8]>, fstab: Option<Vec<u8>>) -> Facts {
+    Facts {
+        hostname: hostname.and_then(first_word),
+        id: value(release, "ID"),
+        pretty_name: value(release, "PRETTY_NAME"),
         fstab,
-    })
+    }
 }
 
 /// The first line that is no comment (hostname(5)).
@@ -57,7 +61,8 @@ fn value(release: &[u8], key: &str) -> Option<String> {
     while let Some(c) = characters.next() {
         match c {
             '"' | '\'' => {}
-            '\\' => out.extend(characters.next()),
+            // A terminal must not obey what a disk says, escaped or not.
+            '\\' => out.extend(characters.next().filter(|c| !c.is_control())),
             c if c.is_control() => {}
             c => out.push(c),
         }

@@ -9,6 +9,7 @@ pub mod cmdline;
 pub mod ending;
 pub mod files;
 pub mod kmod;
+pub mod kmsg;
 pub mod log;
 pub mod mounts;
 pub mod netlink;

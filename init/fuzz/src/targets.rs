@@ -1,0 +1,312 @@
+//! Everything that reads bytes of others: the one table of what is fuzzed, and what must hold.
+//!
+//! `init/tests/corpus.rs` runs all of them on the seeds in `corpus/<name>/` and on thousands of changed
+//! ones. To add a target: its row, its function,
+//! and a folder of seeds.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::time::Duration;
+
+use init::disk::source::{Reader, Source};
+use init::disk::{fstab, mount, mountinfo, probe, system, unmount};
+use init::net::dhcp::{Event, Machine, frame};
+use init::net::lease::Lease;
+use init::net::{parse_reply, plan};
+use init::sys::cmdline::Cmdline;
+use init::sys::notify::Notice;
+use init::{accounts, modules, ssh, sys};
+use rescue_schema::credentials::Document;
+use rescue_schema::crypt;
+use rescue_schema::report::{
+    BlockReport, LogLine, PartitionReport, ProbeReport, ProbeResult, Ready, StageLine,
+};
+
+#[path = "sparse.rs"]
+mod sparse;
+use sparse::Sparse;
+
+/// A name, and what is done with each input. It must not panic, and not take long.
+pub(crate) type Target = (&'static str, fn(&[u8]));
+
+pub(crate) const TARGETS: &[Target] = &[
+    ("document", document),
+    ("crypt", crypt_hash),
+    ("accounts", databases),
+    ("throttle", throttle),
+    ("authorized_keys", authorized_keys),
+    ("cmdline", cmdline),
+    ("notice", notice),
+    ("kmsg", kmsg),
+    ("lines", lines),
+    ("uevent", uevent),
+    ("modalias", modalias),
+    ("dhcp_reply", dhcp_reply),
+    ("fstab", fstab_of_a_system),
+    ("mountinfo", mounts),
+    ("os_release", os_release),
+    ("probe", image),
+    ("gpt", sealed_gpt),
+];
+
+/// What the rescued machine is told. Whatever is accepted can be planned.
+fn document(data: &[u8]) {
+    match Document::parse(data) {
+        Ok(document) => {
+            document.validate().expect("accepted, then not valid");
+            let _ = accounts::plan(Some(&document), Path::new("/bin/sh"));
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Whatever hash is accepted can be checked, by crates that must not panic on it either.
+fn crypt_hash(data: &[u8]) {
+    let Ok(hash) = std::str::from_utf8(data) else { return };
+    let Ok(_) = crypt::check(hash) else { return };
+    let cheap = match hash.split('$').nth(2) {
+        Some("04" | "05") => true,
+        Some("j75") => true,
+        Some(rounds) => rounds.strip_prefix("rounds=").is_some_and(|r| r.len() <= 4),
+        None => false,
+    };
+    if cheap {
+        let _ = accounts::verify(Some(hash), b"x");
+    }
+}
+
+/// passwd(5) and shadow(5), one after the other with a NUL between.
+fn databases(data: &[u8]) {
+    let (passwd, shadow) = halves(data);
+    for name in ["root", "admin", "", "\u{fffd}"] {
+        if let Some((account, password)) = accounts::parsers::look_up(passwd, shadow, name) {
+            assert_eq!(account, name);
+            let _ = password;
+        }
+    }
+}
+
+/// A table that was read back and written is read the same again.
+fn throttle(data: &[u8]) {
+    let once = accounts::parsers::reread_throttle(data, 1_000_000);
+    assert_eq!(accounts::parsers::reread_throttle(once.as_bytes(), 1_000_000), once);
+}
+
+fn authorized_keys(data: &[u8]) {
+    for line in String::from_utf8_lossy(data).lines() {
+        if let Ok(Some(entry)) = ssh::authorized_keys::parse(line) {
+            for source in
+                [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])]
+            {
+                let _ = entry.options.admit(source, 1_800_000_000);
+            }
+        }
+    }
+}
+
+fn cmdline(data: &[u8]) {
+    let line = Cmdline::parse(data);
+    for (name, _) in line.iter() {
+        assert!(line.get(name).is_some(), "{name:?} is there and not found");
+    }
+    let _ = line.all("rescue.x").count();
+}
+
+/// What is understood is said back in the same words.
+fn notice(data: &[u8]) {
+    if let Some(notice) = Notice::parse(data) {
+        assert_eq!(Notice::parse(notice.to_string().as_bytes()), Some(notice));
+    }
+}
+
+fn kmsg(data: &[u8]) {
+    if let Some(record) = sys::kmsg::decode(data) {
+        assert!(record.level < 8);
+    }
+}
+
+/// Lines of ours, as tools read them.
+fn lines(data: &[u8]) {
+    for line in String::from_utf8_lossy(data).lines() {
+        let _ = LogLine::parse(line);
+        let _ = Ready::find(line);
+        let _ = StageLine::find(line);
+    }
+}
+
+fn uevent(data: &[u8]) {
+    if let Some(event) = modules::hotplug::parse(data) {
+        assert!(!event.action.is_empty());
+    }
+}
+
+/// A pattern, a NUL, and a name: the index finds what the pattern alone matches.
+fn modalias(data: &[u8]) {
+    let (pattern, name) = halves(data);
+    let (Ok(pattern), Ok(name)) = (std::str::from_utf8(pattern), std::str::from_utf8(name)) else { return };
+    let mut index = modules::alias::Index::default();
+    index.insert(pattern, "module");
+    assert_eq!(modules::alias::matches(pattern, name), !index.matches(name).is_empty());
+}
+
+/// A datagram, or its payload, to a client in each state that awaits one.
+fn dhcp_reply(data: &[u8]) {
+    let payload = frame::unwrap(data).map(|(_, payload)| payload);
+    for bytes in [Some(data), payload].into_iter().flatten() {
+        let Ok(reply) = parse_reply(bytes) else { continue };
+        if let Ok(lease) = Lease::from_reply(&reply) {
+            if let Some(times) = lease.times {
+                assert!(times.renew <= times.rebind && times.rebind <= times.expire, "{times:?}");
+            }
+            let plan = plan::plan(2, None, Some((&lease, lease.times.map(|t| t.expire))));
+            let _ = (plan.gateway(), plan.changes(&plan));
+        }
+        converse(&reply);
+    }
+}
+
+/// The client takes the reply for an answer to what it asked, three times over.
+fn converse(reply: &init::net::dhcp::reply::Reply) {
+    let mut now = Duration::from_secs(1);
+    let mut machine = Machine::new(reply.chaddr, 7);
+    let mut actions = machine.step(Event::LinkUp, now);
+    for _ in 0..3 {
+        let mut answer = reply.clone();
+        answer.xid = asked(&actions).unwrap_or(reply.xid);
+        actions = machine.step(Event::Reply(&answer), now);
+        now = machine.deadline().unwrap_or(now).max(now);
+        actions.extend(machine.step(Event::Timer, now));
+        let _ = machine.describe();
+    }
+}
+
+/// The transaction of the last message that was sent.
+fn asked(actions: &[init::net::dhcp::Action]) -> Option<u32> {
+    use init::net::dhcp::Action::{Broadcast, Unicast};
+    actions.iter().rev().find_map(|action| match action {
+        Broadcast(message, _) | Unicast { message, .. } => {
+            message.get(4..8)?.first_chunk().map(|xid| u32::from_be_bytes(*xid))
+        }
+        _ => None,
+    })
+}
+
+/// How a system would be mounted by this fstab.
+fn fstab_of_a_system(data: &[u8]) {
+    let (entries, skipped) = fstab::parse(data);
+    assert!(entries.windows(2).all(|pair| pair[0].line < pair[1].line));
+    assert!(skipped.iter().all(|line| entries.iter().all(|e| e.line != *line)));
+    let disk = machine_disk();
+    let plan =
+        mount::plan(&disk.children[0], Some(data), std::slice::from_ref(&disk), Path::new("/mnt/x"), true);
+    for step in &plan.steps {
+        let place = plan.place(step);
+        assert!(place.starts_with("/mnt/x"), "{}", place.display());
+        let _ = step.to_string();
+    }
+}
+
+/// A disk of two file systems.
+fn machine_disk() -> BlockReport {
+    let part = |number: u32, uuid: &str| BlockReport {
+        name: format!("vda{number}"),
+        path: format!("/dev/vda{number}"),
+        kind: "part".into(),
+        partition: Some(PartitionReport { number, ..PartitionReport::default() }),
+        probe: ProbeReport {
+            result: ProbeResult::Found,
+            kind: Some("ext4".into()),
+            uuid: Some(uuid.into()),
+            label: Some(format!("label{number}")),
+            ..ProbeReport::default()
+        },
+        ..BlockReport::default()
+    };
+    BlockReport {
+        name: "vda".into(),
+        path: "/dev/vda".into(),
+        kind: "disk".into(),
+        serial: Some("S1".into()),
+        children: vec![
+            part(1, "11111111-2222-3333-4444-555555555555"),
+            part(2, "66666666-7777-8888-9999-000000000000"),
+        ],
+        ..BlockReport::default()
+    }
+}
+
+fn mounts(data: &[u8]) {
+    let mounts = mountinfo::parse(data);
+    assert!(mountinfo::planned_unmounts(data).len() <= mounts.len());
+    for folder in ["/mnt", "/"] {
+        let _ = unmount::plan(data, Path::new(folder));
+    }
+}
+
+/// What a system calls itself becomes one folder's name.
+fn os_release(data: &[u8]) {
+    let (release, hostname) = halves(data);
+    let facts = system::facts(release, Some(hostname), None);
+    let name = system::name(&facts);
+    assert!(
+        !name.is_empty() && name.len() <= 64 && !name.starts_with('.') && !name.contains('/'),
+        "{name:?}"
+    );
+    assert!(facts.pretty_name.is_none_or(|name| !name.contains(char::is_control)));
+}
+
+fn image(data: &[u8]) {
+    if let Some(image) = Sparse::parse(data) {
+        look(&image);
+    }
+}
+
+/// With the checksums of a GPT made right, so that what they guard is reached too.
+fn sealed_gpt(data: &[u8]) {
+    let Some(mut image) = Sparse::parse(data) else { return };
+    let sector = if image.sector == 4096 { 4096 } else { 512 };
+    let mut header = [0; 512];
+    if image.size() < sector + 512 || image.read_at(sector, &mut header).is_err() {
+        return;
+    }
+    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (size, count, entry) = (number(12) as usize, number(80), number(84));
+    let start = u64::from_le_bytes(*header[72..].first_chunk().unwrap_or(&[0; 8]));
+    let length = u64::from(count) * u64::from(entry);
+    if let Some(at) = start.checked_mul(sector)
+        && length <= 1 << 21
+        && at.checked_add(length).is_some_and(|end| end <= image.size())
+    {
+        #[allow(clippy::cast_possible_truncation)]
+        let mut entries = vec![0; length as usize];
+        let _ = image.read_at(at, &mut entries);
+        header[88..92].copy_from_slice(&crc(&entries).to_le_bytes());
+    }
+    if (92..=512).contains(&size) {
+        header[16..20].fill(0);
+        let sum = crc(&header[..size]);
+        header[16..20].copy_from_slice(&sum.to_le_bytes());
+    }
+    image.put(sector, &header);
+    look(&image);
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    !init::disk::source::crc32(0xEDB8_8320, !0, bytes)
+}
+
+/// What is found of an image can be said as JSON and is read back.
+fn look(image: &Sparse<'_>) {
+    let report = probe::image(&Reader::new(image, image.sector));
+    let json = serde_json::to_vec(&report).expect("a report is JSON");
+    assert_eq!(serde_json::from_slice::<ProbeReport>(&json).expect("a report reads back"), report);
+    if report.result == ProbeResult::Found {
+        assert!(!report.signatures.is_empty());
+    }
+}
+
+/// What stands before the first NUL, and after.
+fn halves(data: &[u8]) -> (&[u8], &[u8]) {
+    let mut halves = data.splitn(2, |b| *b == 0);
+    (halves.next().unwrap_or_default(), halves.next().unwrap_or_default())
+}
