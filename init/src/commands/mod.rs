@@ -86,7 +86,10 @@ pub fn run(name: &str, args: &[String]) -> ExitCode {
         eprintln!("rescue: no verb {name:?}; `rescue help` lists them");
         return ExitCode::from(2);
     };
-    if args.iter().any(|a| a == "--help" || a == "-h") {
+    // `shutdown -h now` asks for something else.
+    let asked =
+        args.iter().any(|a| a == "--help") || (name == command.name && matches!(args, [a] if a == "-h"));
+    if asked {
         println!("usage: rescue {} {}\n{}", command.name, command.usage, command.about);
         return ExitCode::SUCCESS;
     }
