@@ -6,8 +6,8 @@ use std::collections::HashMap;
 /// and not with all ten thousand.
 #[derive(Debug, Default)]
 pub struct Index<'a> {
-    /// By the bytes before the first wildcard, cut to [`PREFIX`]; patterns with fewer stand under what
-    /// they have.
+    /// By the bytes before the first wildcard or escape, cut to [`PREFIX`]; patterns with fewer stand
+    /// under what they have.
     by_prefix: HashMap<&'a [u8], Vec<(&'a str, &'a str)>>,
 }
 
@@ -17,7 +17,7 @@ const PREFIX: usize = 13;
 impl<'a> Index<'a> {
     /// Adds a pattern and the module that it stands for.
     pub fn insert(&mut self, pattern: &'a str, module: &'a str) {
-        let literal = pattern.bytes().position(|b| matches!(b, b'*' | b'?' | b'[')).unwrap_or(pattern.len());
+        let literal = pattern.bytes().position(|b| b"*?[\\".contains(&b)).unwrap_or(pattern.len());
         let prefix = pattern.as_bytes().get(..literal.min(PREFIX)).unwrap_or_default();
         self.by_prefix.entry(prefix).or_default().push((pattern, module));
     }
@@ -134,12 +134,13 @@ mod tests {
             ("pci:v*d*sv*sd*bc02*", "any_nic"),
             ("of:N*T*", "of"),
             ("*", "everything"),
+            ("esc\\*ape", "escaped"),
             ("ext4", "ext4"),
         ];
         let mut index = Index::default();
         lines.iter().for_each(|(pattern, module)| index.insert(pattern, module));
-        for name in ["virtio:d00000001v00001AF4", "pci:v00001AF4d00001000sv0sd0bc02sc00i00", "ext4", "", "é"]
-        {
+        let device = "pci:v00001AF4d00001000sv0sd0bc02sc00i00";
+        for name in ["virtio:d00000001v00001AF4", device, "ext4", "esc*ape", "", "é"] {
             let mut scan: Vec<_> = lines.iter().filter(|(p, _)| matches(p, name)).map(|(_, m)| *m).collect();
             let mut found = index.matches(name);
             scan.sort_unstable();
