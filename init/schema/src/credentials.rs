@@ -175,7 +175,7 @@ impl Document {
             }
         }
         self.ssh.validate()?;
-        self.network.validate("network")
+        self.network.validate_own("network")
     }
 }
 

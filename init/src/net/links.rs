@@ -30,7 +30,7 @@ pub fn wish<'a>(link: &Link, network: &'a Network) -> Option<Wish<'a>> {
     if network.links.is_empty() {
         return Some(Wish::Lease);
     }
-    network.links.iter().find(|wish| wish.mac == mac).map(Wish::Named)
+    network.links.iter().find(|wish| wish.mac == Some(mac)).map(Wish::Named)
 }
 
 #[cfg(test)]
