@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::cards_first::CardsFirst;
 use super::{Loader, Tables};
 use crate::sys::cmdline::Cmdline;
 use crate::sys::files::read_trimmed;
@@ -102,6 +103,11 @@ impl Queue {
         }
     }
 
+    /// Whether nothing waits that may be a way in.
+    fn cards_are_done(&self) -> bool {
+        !self.waiting.contains_key(&Urgency::Network)
+    }
+
     /// All that is most urgent.
     fn pop(&mut self) -> Option<(Urgency, Vec<String>)> {
         self.waiting.pop_first()
@@ -122,14 +128,22 @@ pub fn serve(root: &Path) -> anyhow::Result<()> {
     let mut counts = (0, 0);
     let mut buses = buses(root).into_iter();
     let mut settled = false;
+    let mut first = CardsFirst::begin(root);
+    if let Some(pci) = buses.next() {
+        coldplug(&pci, &mut queue);
+    }
     loop {
-        if let Some((urgency, modaliases)) = queue.pop() {
+        if first.holds() && queue.cards_are_done() {
+            priority::set_nice(19);
+            first.release();
+        } else if let Some((urgency, modaliases)) = queue.pop() {
             // What leads to the first login goes first; a driver that probes for half a second does not
             // take the processor from it.
             priority::set_nice(if urgency == Urgency::Network { 0 } else { 19 });
             let wanted: Vec<String> =
                 modaliases.iter().flat_map(|m| aliases.matches(m)).map(str::to_string).collect();
             let outcome = loader.load(&wanted);
+            first.offer();
             counts.0 += outcome.loaded;
             counts.1 += u32::try_from(outcome.failed.len()).unwrap_or(u32::MAX);
         } else if let Some(bus) = buses.next() {

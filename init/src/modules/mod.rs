@@ -3,9 +3,10 @@
 //! [`tables`] reads what depmod(8) and the image builder write, [`alias`] matches a device's modalias
 //! against it, [`order`] makes the pure plan (dependencies, softdeps, blacklist), [`loader`] carries it
 //! out, on several processors at once where there are several. [`hotplug`] is the service: it walks the
-//! devices that are there, then follows those that come.
+//! devices that are there, network cards first ([`cards_first`]), then follows those that come.
 
 pub mod alias;
+mod cards_first;
 pub mod hotplug;
 mod loader;
 mod order;
