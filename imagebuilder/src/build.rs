@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rescue_schema::manifest::{Artifact, File, Manifest};
 use sha2::{Digest, Sha256};
 
@@ -53,10 +53,11 @@ fn apply(plan: &Plan, facts: &Facts, packs: &Packs, folder: &Path) -> Result<(Ar
     // is found out halfway.
     let mut contents: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
     for (path, entry) in &plan.entries {
-        if let Node::File(content) = &entry.node {
+        if let Node::File(content) | Node::Zstd(content) = &entry.node {
             contents.insert(path, read(content, packs).with_context(|| format!("/{path}"))?);
         }
     }
+    pack(plan, &mut contents)?;
     let vmlinuz = read(&plan.vmlinuz, packs).context("kernel")?;
     let total: u64 = contents.values().map(|c| c.len() as u64).sum();
     let mut output = Output::new(folder, total / 2 + vmlinuz.len() as u64)?;
@@ -123,6 +124,27 @@ fn apply(plan: &Plan, facts: &Facts, packs: &Packs, folder: &Path) -> Result<(Ar
     Ok((kernel, image))
 }
 
+/// Packs what is packed in the image, on every core.
+fn pack(plan: &Plan, contents: &mut BTreeMap<&str, Vec<u8>>) -> Result<()> {
+    let is_packed = |path: &str| matches!(plan.entries.get(path), Some(Entry { node: Node::Zstd(_), .. }));
+    let files = contents.iter_mut().filter(|(path, _)| is_packed(path)).map(|(_, content)| content);
+    let files = std::sync::Mutex::new(files);
+    let next = || files.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        let work = || -> std::io::Result<()> {
+            while let Some(content) = next() {
+                *content = compress::packed(content)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..compress::workers()).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            worker.join().map_err(|_| anyhow!("packing modules failed"))??;
+        }
+        Ok(())
+    })
+}
+
 fn read(content: &Content, packs: &Packs) -> Result<Vec<u8>> {
     match content {
         Content::Inline(bytes) => Ok(bytes.clone()),
@@ -139,7 +161,7 @@ fn read(content: &Content, packs: &Packs) -> Result<Vec<u8>> {
 fn kind<'a>(entry: &'a Entry, content: &'a [u8]) -> Kind<'a> {
     match &entry.node {
         Node::Directory => Kind::Directory,
-        Node::File(_) => Kind::File(content),
+        Node::File(_) | Node::Zstd(_) => Kind::File(content),
         Node::Symlink(target) => Kind::Symlink(target),
         Node::CharDevice(major, minor) => Kind::CharDevice(*major, *minor),
     }
@@ -148,7 +170,7 @@ fn kind<'a>(entry: &'a Entry, content: &'a [u8]) -> Kind<'a> {
 fn row(path: &str, entry: &Entry, content: Option<&Vec<u8>>) -> File {
     let type_bits = match entry.node {
         Node::Directory => 0o040_000,
-        Node::File(_) => 0o100_000,
+        Node::File(_) | Node::Zstd(_) => 0o100_000,
         Node::Symlink(_) => 0o120_000,
         Node::CharDevice(..) => 0o020_000,
     };

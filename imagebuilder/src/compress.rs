@@ -21,10 +21,22 @@ pub(crate) fn encoder<W: Write>(out: W) -> io::Result<Encoder<'static, W>> {
     let mut encoder = Encoder::new(out, LEVEL)?;
     encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
     // Never zero workers: the single-threaded path cuts its blocks elsewhere.
-    let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(16));
-    encoder.multithread(u32::try_from(workers).unwrap_or(1))?;
+    encoder.multithread(u32::try_from(workers()).unwrap_or(1))?;
     encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
     encoder.set_parameter(CParameter::OverlapSizeLog(6))?;
     encoder.include_checksum(false)?;
     Ok(encoder)
+}
+
+/// How many threads compress at once.
+pub(crate) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().min(16))
+}
+
+/// A file's bytes, compressed by themselves.
+///
+/// # Errors
+/// When the linked zstd has no memory left.
+pub(crate) fn packed(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    zstd::bulk::compress(bytes, LEVEL)
 }

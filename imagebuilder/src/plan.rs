@@ -17,6 +17,8 @@ use crate::spec::Spec;
 pub(crate) enum Node {
     Directory,
     File(Content),
+    /// A file that is packed with zstd in the image too.
+    Zstd(Content),
     Symlink(String),
     CharDevice(u32, u32),
 }
@@ -94,6 +96,9 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
     [("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/kmsg", 0o644, 1, 11)];
 
 const OWN: &str = "rescue";
+/// Modules of more bytes are packed in the image: few in number, they are most of the memory that an
+/// unpacked image takes. The smaller ones are not worth the time, virtio's before the first login least.
+const PLAIN_MODULE: u64 = 192 << 10;
 
 /// Plans.
 ///
@@ -168,11 +173,21 @@ fn modules(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<usize> {
         .closure(&profile.modules, &profile.modules_if_present, &profile.modules_without)
         .with_context(|| format!("families/{}.toml: kernel {}", spec.family, kernel.release))?;
     let folder = format!("lib/modules/{}", kernel.release);
-    for module in &chosen {
+    let mut shipped = Vec::new();
+    for module in chosen {
         let content = kernel.files.get(&module.path).cloned().context("a module without content")?;
-        image.put(&format!("{folder}/{}", module.path), 0o644, Node::File(content), &kernel.origin)?;
+        let mut module = module.clone();
+        let node = match module.bytes > PLAIN_MODULE {
+            true => {
+                module.path.push_str(".zst");
+                Node::Zstd(content)
+            }
+            false => Node::File(content),
+        };
+        image.put(&format!("{folder}/{}", module.path), 0o644, node, &kernel.origin)?;
+        shipped.push(module);
     }
-    let tables = tables::tables(&chosen);
+    let tables = tables::tables(&shipped.iter().collect::<Vec<_>>());
     for (name, text) in [
         ("modules.dep", tables.dep),
         ("modules.alias", tables.alias),
@@ -181,7 +196,7 @@ fn modules(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<usize> {
     ] {
         image.text(&format!("{folder}/{name}"), text)?;
     }
-    Ok(chosen.len())
+    Ok(shipped.len())
 }
 
 fn program_of(image: &mut Image, facts: &Facts, package: &str, program: &str) -> Result<()> {

@@ -156,6 +156,7 @@ mod tests {
         let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
         Module {
             name: name_of(path),
+            bytes: 0,
             path: path.into(),
             depends: own(depends),
             softdeps: own(softdeps),

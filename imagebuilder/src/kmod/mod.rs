@@ -10,8 +10,11 @@ pub(crate) mod tables;
 pub(crate) struct Module {
     /// Name as the kernel knows it: underscores, no hyphens.
     pub(crate) name: String,
-    /// Path below `/lib/modules/<release>/`, ending in `.ko`, whatever it was compressed with.
+    /// Path below `/lib/modules/<release>/`, ending in `.ko`, whatever it was compressed with; in an
+    /// image `.ko.zst` when it is packed there.
     pub(crate) path: String,
+    /// Size in bytes, uncompressed.
+    pub(crate) bytes: u64,
     /// Names of the modules it cannot be loaded without.
     pub(crate) depends: Vec<String>,
     /// Modalias patterns and other names that it answers to.

@@ -46,7 +46,7 @@ pub(crate) fn read(
     read_at: &dyn Fn(u64, &mut [u8]) -> io::Result<()>,
 ) -> Result<Module, Unreadable> {
     let section = section(len, read_at)?;
-    Ok(parse(path, &section))
+    Ok(Module { bytes: len, ..parse(path, &section) })
 }
 
 fn section(len: u64, read_at: &dyn Fn(u64, &mut [u8]) -> io::Result<()>) -> Result<Vec<u8>, Unreadable> {

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use nix::errno::Errno;
 
 use super::order::{Plan, plan};
+use super::packed;
 use super::tables::{Tables, normal};
 
 use crate::sys::cmdline::Cmdline;
@@ -128,7 +129,11 @@ impl<'a> Loader<'a> {
     fn insert(&self, name: &str) -> std::io::Result<bool> {
         let Some(module) = self.tables.module(name) else { return Ok(false) };
         let parameters = self.parameters.get(name).map(String::as_str).unwrap_or_default();
-        kmod::load(&self.tables.path(module), parameters)
+        let path = self.tables.path(module);
+        match path.extension().is_some_and(|end| end == "zst") {
+            true => kmod::load_bytes(&packed::unpack(&std::fs::read(path)?)?, parameters),
+            false => kmod::load(&path, parameters),
+        }
     }
 
     /// A module is taken up once all that it needs has ended, well or not: the kernel has the last

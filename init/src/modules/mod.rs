@@ -10,6 +10,7 @@ mod cards_first;
 pub mod hotplug;
 mod loader;
 mod order;
+pub mod packed;
 mod tables;
 
 use std::path::Path;

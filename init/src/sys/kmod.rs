@@ -6,10 +6,7 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::kmod::{ModuleInitFlags, finit_module};
-
-/// `MODULE_INIT_COMPRESSED_FILE` of `include/uapi/linux/module.h` (Linux 5.17), which nix lacks.
-const COMPRESSED: u32 = 4;
+use nix::kmod::{ModuleInitFlags, finit_module, init_module};
 
 /// The release of the running kernel, which names the folder of its modules.
 pub fn release() -> String {
@@ -21,17 +18,29 @@ pub fn is_loaded(root: &Path, name: &str) -> bool {
     root.join("sys/module").join(name).exists()
 }
 
-/// Hands the module in `path` to the kernel; the kernel itself unpacks a compressed one. Says whether
-/// it is new: one that is there already is no error.
+/// Hands a plain module file to the kernel. Says whether it is new: one that is there already is no error.
 ///
 /// # Errors
 /// Those of finit_module(2).
 pub fn load(path: &Path, parameters: &str) -> io::Result<bool> {
     let file = File::open(path)?;
-    let plain = path.extension().is_some_and(|extension| extension == "ko");
-    let flags = ModuleInitFlags::from_bits_retain(if plain { 0 } else { COMPRESSED });
-    let parameters = CString::new(parameters).map_err(|_| io::ErrorKind::InvalidInput)?;
-    match finit_module(&file, &parameters, flags) {
+    is_new(finit_module(&file, &text(parameters)?, ModuleInitFlags::empty()))
+}
+
+/// As [`load`], from memory.
+///
+/// # Errors
+/// Those of init_module(2).
+pub fn load_bytes(module: &[u8], parameters: &str) -> io::Result<bool> {
+    is_new(init_module(module, &text(parameters)?))
+}
+
+fn text(parameters: &str) -> io::Result<CString> {
+    CString::new(parameters).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+fn is_new(result: nix::Result<()>) -> io::Result<bool> {
+    match result {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
         Err(error) => Err(error.into()),
