@@ -40,6 +40,7 @@ pub const NEEDS: &[Need] = &[
     need("cpio", "cpio"),
     need("tar", "tar"),
     need("cc", "gcc"),
+    need("c++", "g++"),
     need("depmod", "kmod"),
     need("zstd", "zstd"),
 ];

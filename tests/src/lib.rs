@@ -11,6 +11,7 @@ pub mod debian;
 pub mod device;
 pub mod dhcp;
 pub mod disk;
+pub mod fuzz;
 pub mod guest;
 pub mod image;
 pub mod lab;

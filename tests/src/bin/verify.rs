@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rescue_tests::fuzz::{self, Fuzzed};
 use rescue_tests::image::workspace;
 use rescue_tests::lab::Bench;
 use rescue_tests::narrate::{Narrator, seconds};
@@ -14,12 +15,15 @@ use rescue_tests::{apt, process};
 const USAGE: &str = "\
 usage: cargo verify -- [--only TEXT]… [--list]
 
-Formatting, lints, the unit tests of the workspace, and every scenario in QEMU.
+Formatting, lints, the unit tests of the workspace, the fuzzer for a short time, and every scenario in
+QEMU.
   --only TEXT   only the scenarios whose name holds TEXT, and nothing else
   --list        the names of the scenarios";
 
 /// For cargo, which may have everything to compile.
 const COMPILE: Duration = Duration::from_secs(45 * 60);
+/// For each target of the fuzzer.
+const FUZZ_SECONDS: u64 = 5;
 
 struct Wishes {
     only: Vec<String>,
@@ -76,7 +80,7 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
         bail!("no scenario's name holds {}; `cargo verify -- --list` names them", wishes.only.join(" or "));
     }
     let whole = wishes.only.is_empty();
-    let mut story = Narrator::new(if whole { 5 } else { 2 });
+    let mut story = Narrator::new(if whole { 6 } else { 2 });
     story.step("Packages");
     apt::install_missing(|command| story.command(command))?;
     story.say("every program that is needed is there");
@@ -90,13 +94,28 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
             }
         }
     }
+    if whole {
+        story.step("Fuzzing");
+        match fuzz::run(&story, FUZZ_SECONDS) {
+            Ok(Fuzzed::Clean(targets)) => {
+                story.say(&format!("{targets} targets found nothing in {FUZZ_SECONDS} s each"));
+            }
+            Ok(Fuzzed::Unavailable(what)) => {
+                story.say(&format!("not done: it needs {what}; the seeds were among the unit tests"));
+            }
+            Err(error) => {
+                println!("{error:#}");
+                failed_checks.push("Fuzzing");
+            }
+        }
+    }
     story.step("Scenarios");
     let mut tally = runner::run(&Bench::default(), &chosen)?;
     for check in &failed_checks {
         println!("FAILED  {check}");
     }
     tally.failed += failed_checks.len();
-    tally.passed += if whole { CHECKS.len() - failed_checks.len() } else { 0 };
+    tally.passed += if whole { CHECKS.len() + 1 - failed_checks.len() } else { 0 };
     println!("\nafter {}:", seconds(story.so_far()));
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally)
