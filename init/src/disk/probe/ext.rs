@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4 (Documentation/filesystems/ext4/super.rst). The three are one format, told by
 //! their feature bits exactly as libblkid does.
 
-use rescue_schema::report::SignatureReport;
+use rescue_schema::report::{Proof, SignatureReport};
 
 use crate::disk::source::{Answer, Bytes, Reader, crc32};
 
@@ -25,9 +25,8 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         found.state = Some("damaged".into());
         let backups = backups(reader)?;
         found.notes.push(format!("the superblock's checksum is wrong{}", at_blocks(&backups)));
-    } else if found.size.is_some_and(|s| s > reader.size()) {
-        let size = found.size.unwrap_or(0);
-        found.notes.push(format!("it says to have {size} bytes, the device has {}", reader.size()));
+    } else if superblock.u32(0x64).unwrap_or(0) & METADATA_CSUM != 0 {
+        found.proof = Proof::Checksum;
     }
     Ok(Some(found))
 }
@@ -48,6 +47,16 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
         first.block_size
     ));
     Ok(Some(found))
+}
+
+/// Whether the descriptor of the first group names blocks of this file system.
+pub(super) fn confirm(reader: &Reader<'_>, found: &SignatureReport) -> Answer<bool> {
+    let (Some(block), Some(size)) = (found.block_size, found.size) else { return Ok(None) };
+    let at = if block == 1024 { 2048 } else { block };
+    let Some(group) = reader.get(at, 32)? else { return Ok(Some(false)) };
+    // Its bitmaps and inode table: low halves (ext4: group descriptors, bg_*_lo).
+    let inside = |at| group.u32(at).is_some_and(|b| b != 0 && u64::from(b) < size / block);
+    Ok(Some([0, 4, 8].into_iter().all(inside)))
 }
 
 struct Backup {
@@ -141,6 +150,8 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
         state: Some(state.into()),
         size: blocks.checked_mul(block_size),
         block_size: Some(block_size),
+        proof: Proof::Fields,
         notes,
+        ..SignatureReport::default()
     })
 }

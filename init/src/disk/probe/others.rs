@@ -1,12 +1,13 @@
 //! Formats that are named, so that nothing of them looks unformatted: type, and label and UUID where
 //! they stand at a fixed place.
 
-use rescue_schema::report::SignatureReport;
+use rescue_schema::report::{Proof, SignatureReport};
 
+use super::signature as signature_with;
 use crate::disk::source::{Answer, Bytes, Reader, hyphens};
 
 fn signature(kind: &str, usage: &str, offset: u64) -> SignatureReport {
-    SignatureReport { kind: kind.into(), usage: usage.into(), offset, ..SignatureReport::default() }
+    signature_with(kind, usage, offset, Proof::Magic)
 }
 
 pub(super) fn xfs(reader: &Reader<'_>) -> Answer<SignatureReport> {
@@ -83,7 +84,7 @@ pub(super) fn luks(reader: &Reader<'_>) -> Answer<SignatureReport> {
     }))
 }
 
-/// What stands as OEM name in a boot sector: NTFS, exFAT, BitLocker.
+/// What stands as OEM name in a boot sector: NTFS, exFAT.
 pub(super) fn windows(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some(b) = reader.get(0, 512)? else { return Ok(None) };
     Ok(match b.slice(3, 8) {
@@ -95,9 +96,14 @@ pub(super) fn windows(reader: &Reader<'_>) -> Answer<SignatureReport> {
             uuid: b.u32(100).map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
             ..signature("exfat", "filesystem", 3)
         }),
-        Some(b"-FVE-FS-") => Some(signature("BitLocker", "crypto", 3)),
         _ => None,
     })
+}
+
+/// What stands as OEM name in the boot sector of a BitLocker volume.
+pub(super) fn bitlocker(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let boot = reader.get(0, 512)?.filter(|b| b.is(3, b"-FVE-FS-"));
+    Ok(boot.map(|_| signature("BitLocker", "crypto", 3)))
 }
 
 pub(super) fn iso9660(reader: &Reader<'_>) -> Answer<SignatureReport> {

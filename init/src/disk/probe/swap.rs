@@ -1,7 +1,7 @@
 //! Linux swap (include/linux/swap.h, `union swap_header`) and what a hibernation leaves in its place
 //! (kernel/power/swap.c).
 
-use rescue_schema::report::SignatureReport;
+use rescue_schema::report::{Proof, SignatureReport};
 
 use crate::disk::source::{Answer, Bytes, Reader};
 
@@ -45,10 +45,12 @@ fn parse(header: &Bytes, page: u64, kind: &str, version: Option<&str>) -> Option
         state: (kind == "swsuspend").then(|| "hibernated".into()),
         size: fields.then(|| (u64::from(last_page) + 1) * page),
         block_size: Some(page),
+        proof: Proof::Fields,
         notes: if kind == "swsuspend" {
             vec!["a hibernated system is kept here: its file systems are in use, do not write to them".into()]
         } else {
             Vec::new()
         },
+        ..SignatureReport::default()
     })
 }

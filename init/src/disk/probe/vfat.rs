@@ -1,6 +1,6 @@
 //! FAT12, FAT16 and FAT32 (Microsoft FAT specification, 2005; fs/fat/inode.c).
 
-use rescue_schema::report::SignatureReport;
+use rescue_schema::report::{Proof, SignatureReport};
 
 use crate::disk::source::{Answer, Bytes, Reader, hyphens};
 
@@ -40,9 +40,6 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     };
     let dirty = boot.u8(extended + 1).is_some_and(|s| s & 1 != 0) || fat_says_dirty(reader, &geometry);
     let size = geometry.sectors * geometry.sector;
-    if size > reader.size() {
-        notes.push(format!("it says to have {size} bytes, the device has {}", reader.size()));
-    }
     Ok(Some(SignatureReport {
         kind: "vfat".into(),
         usage: "filesystem".into(),
@@ -53,7 +50,9 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         state: Some(if dirty { "not cleanly unmounted" } else { "clean" }.into()),
         size: Some(size),
         block_size: Some(geometry.sector),
+        proof: Proof::Fields,
         notes,
+        ..SignatureReport::default()
     }))
 }
 
