@@ -25,6 +25,8 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         found.state = Some("damaged".into());
         let backups = backups(reader)?;
         found.notes.push(format!("the superblock's checksum is wrong{}", at_blocks(&backups)));
+        found.repair = backups.first().map(command);
+        found.backups = backups.iter().map(|b| b.at).collect();
     } else if superblock.u32(0x64).unwrap_or(0) & METADATA_CSUM != 0 {
         found.proof = Proof::Checksum;
     }
@@ -40,12 +42,9 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some(mut found) = parse(&superblock) else { return Ok(None) };
     found.offset = first.at + 56;
     found.state = Some("damaged".into());
-    found.notes.push(format!(
-        "the primary superblock is gone{}; `e2fsck -b {} -B {}` uses one",
-        at_blocks(&backups),
-        first.block,
-        first.block_size
-    ));
+    found.notes.push(format!("the primary superblock is gone{}", at_blocks(&backups)));
+    found.repair = Some(command(first));
+    found.backups = backups.iter().map(|b| b.at).collect();
     Ok(Some(found))
 }
 
@@ -63,6 +62,10 @@ struct Backup {
     at: u64,
     block: u64,
     block_size: u64,
+}
+
+fn command(backup: &Backup) -> String {
+    format!("e2fsck -n -b {} -B {} DEV", backup.block, backup.block_size)
 }
 
 fn at_blocks(backups: &[Backup]) -> String {
@@ -114,18 +117,31 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
     }
     // Two magic bytes are little proof; 64 KiB is the largest block the format has, and every file
     // system has blocks and inodes.
-    if log > 6 || blocks == 0 || sb.u32(0)? == 0 || sb.u32(0x20)? == 0 {
+    let journal_device = incompat & JOURNAL_DEVICE != 0;
+    if log > 6 || blocks == 0 || !journal_device && (sb.u32(0)? == 0 || sb.u32(0x20)? == 0) {
         return None;
     }
     let block_size = 1024u64 << log;
     let journal = compat & HAS_JOURNAL != 0;
     let old = ro_compat & !OLD_RO_COMPAT == 0 && incompat & !OLD_INCOMPAT == 0;
-    let kind = match (incompat & JOURNAL_DEVICE != 0, old, journal) {
+    let kind = match (journal_device, old, journal) {
         (true, ..) => "jbd",
         (_, true, false) => "ext2",
         (_, true, true) => "ext3",
         (_, false, _) => "ext4",
     };
+    let mut more = std::collections::BTreeMap::new();
+    if kind == "jbd" {
+        more.extend(sb.uuid(0x68).map(|uuid| ("LOGUUID".to_string(), uuid)));
+    }
+    if journal && let Some(uuid) = sb.uuid(0xd0) {
+        // Of a journal on another device.
+        more.insert("EXT_JOURNAL".into(), uuid);
+    }
+    // What ext2 could mount too, read-only at least.
+    if matches!(kind, "ext3" | "ext4") && incompat & !0x12 == 0 {
+        more.insert("SEC_TYPE".into(), "ext2".into());
+    }
     let flags = sb.u16(0x3a)?;
     let state = match () {
         () if flags & STATE_ERRORS != 0 => "errors seen",
@@ -140,9 +156,13 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
     if let Some(mounted) = sb.text(0x88, 64) {
         notes.push(format!("last mounted at {mounted}"));
     }
+    if sb.u32(0xe8).is_some_and(|inode| inode != 0) {
+        notes.push("files that were deleted while open wait to be freed".into());
+    }
     Some(SignatureReport {
         kind: kind.into(),
-        usage: "filesystem".into(),
+        usage: if kind == "jbd" { "other" } else { "filesystem" }.into(),
+        more,
         offset: 1024 + 0x38,
         label: sb.text(0x78, 16),
         uuid: sb.uuid(0x68),

@@ -5,11 +5,38 @@
 //! `probe` function and add its row. A probe answers for its own format alone: whether another one's
 //! signature is likelier is no question for it.
 
+mod apfs;
+mod bcachefs;
+mod befs;
+mod btrfs;
+mod cramfs;
+mod erofs;
+mod exfat;
 mod ext;
+mod f2fs;
+mod gfs2;
+mod hash;
+mod hfs;
+mod iso9660;
+mod jfs;
+mod minix;
+mod named;
+mod nilfs2;
+mod ntfs;
+mod ntfs_files;
+mod ocfs2;
 mod others;
+mod refs;
+mod reiserfs;
+mod romfs;
+mod squashfs;
 mod swap;
+mod udf;
+mod ufs;
 mod verdict;
 mod vfat;
+mod xfs;
+mod xfs_log;
 
 use rescue_schema::report::{ProbeReport, Proof, SignatureReport};
 
@@ -58,13 +85,35 @@ const CONTAINERS: &[Format] = &[
 /// File systems and swap; those with long magic numbers before those whose proof is weaker.
 const FILE_SYSTEMS: &[Format] = &[
     Format::new("swap", swap::probe),
-    Format::new("xfs", others::xfs),
-    Format::new("btrfs", others::btrfs),
-    Format::new("windows", others::windows),
+    Format::new("xfs", xfs::probe).remains(xfs::remains).confirm(xfs::confirm),
+    Format::new("xfs_external_log", xfs::log).remains(xfs::log_remains),
+    Format::new("btrfs", btrfs::probe).remains(btrfs::remains),
     Format::new("ext", ext::probe).remains(ext::remains).confirm(ext::confirm),
-    Format::new("iso9660", others::iso9660),
-    Format::new("squashfs", others::squashfs),
-    Format::new("vfat", vfat::probe),
+    Format::new("f2fs", f2fs::probe),
+    Format::new("bcachefs", bcachefs::probe),
+    Format::new("ntfs", ntfs::probe).remains(ntfs::remains),
+    Format::new("exfat", exfat::probe).remains(exfat::remains),
+    Format::new("refs", refs::probe).remains(refs::remains),
+    Format::new("udf", udf::probe),
+    Format::new("iso9660", iso9660::probe),
+    Format::new("hfsplus", hfs::hfsplus).remains(hfs::remains),
+    Format::new("hfs", hfs::hfs),
+    Format::new("apfs", apfs::probe).remains(apfs::remains),
+    Format::new("ufs", ufs::probe).remains(ufs::remains),
+    Format::new("jfs", jfs::probe).remains(jfs::remains),
+    Format::new("reiserfs", reiserfs::third),
+    Format::new("reiser4", reiserfs::fourth),
+    Format::new("nilfs2", nilfs2::probe),
+    Format::new("ocfs2", ocfs2::probe).remains(ocfs2::remains),
+    Format::new("gfs2", gfs2::probe),
+    Format::new("squashfs", squashfs::probe),
+    Format::new("erofs", erofs::probe),
+    Format::new("cramfs", cramfs::probe),
+    Format::new("romfs", romfs::probe),
+    Format::new("befs", befs::probe),
+    Format::new("minix", minix::probe),
+    Format::new("named", named::probe),
+    Format::new("vfat", vfat::probe).remains(vfat::remains).confirm(vfat::confirm),
 ];
 
 /// Every format, in the order in which it is asked.
@@ -110,8 +159,12 @@ fn contents(reader: &Reader<'_>, whole: bool) -> ProbeReport {
     if whole {
         match ask(reader, table::probe) {
             Ok(Some((signature, found))) => {
-                findings.push((signature, None));
-                partitions = found;
+                let others: Vec<&SignatureReport> = findings.iter().map(|(s, _)| s).collect();
+                let code = signature.kind == "dos" && verdict::is_boot_code(&others, &found, reader.size());
+                if !code {
+                    findings.push((signature, None));
+                    partitions = found;
+                }
             }
             Ok(None) => {}
             Err(why) => note(why),

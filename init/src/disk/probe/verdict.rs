@@ -53,6 +53,23 @@ pub(super) fn contradictory<'a>(
     false
 }
 
+/// Whether a partition table in the sector of another format's boot code is but that code: a table that was
+/// written on purpose has partitions that lie on the device beside one another.
+pub(super) fn is_boot_code(
+    signatures: &[&SignatureReport],
+    partitions: &[PartitionReport],
+    size: u64,
+) -> bool {
+    let boots =
+        |s: &&&SignatureReport| matches!(s.kind.as_str(), "vfat" | "ntfs" | "exfat" | "BitLocker" | "ReFS");
+    let mut places: Vec<(u64, u64)> =
+        partitions.iter().map(|p| (p.start, p.start.saturating_add(p.size))).collect();
+    places.sort_unstable();
+    let apart = places.iter().zip(places.iter().skip(1)).all(|(a, b)| a.1 <= b.0);
+    let inside = places.iter().all(|(start, end)| *start > 0 && *end <= size);
+    signatures.iter().filter(boots).any(|s| s.proof > Proof::Magic && s.offset < 512) && !(apart && inside)
+}
+
 /// What looking at more than the superblock told.
 pub(super) fn confirmed(signature: &mut SignatureReport, alive: bool) {
     if alive {
