@@ -25,6 +25,12 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         found.state = Some("damaged".into());
         let backups = backups(reader)?;
         found.notes.push(format!("the superblock's checksum is wrong{}", at_blocks(&backups)));
+        if let Some(backup) = backups.first()
+            && let Some(copy) = reader.get(backup.at, 1024)?.and_then(|b| parse(&b))
+        {
+            (found.uuid, found.label, found.size) = (copy.uuid, copy.label, copy.size);
+            (found.kind, found.block_size) = (copy.kind, copy.block_size);
+        }
         found.repair = backups.first().map(command);
         found.backups = backups.iter().map(|b| b.at).collect();
     } else if superblock.u32(0x64).unwrap_or(0) & METADATA_CSUM != 0 {
@@ -33,7 +39,7 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     Ok(Some(found))
 }
 
-/// What is left of a file system whose primary superblock is gone. Asked only where nothing else was
+/// What is left of a file system whose primary superblock is lost. Asked only where nothing else was
 /// found: the backups of an older file system survive most reformatting.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let backups = backups(reader)?;
@@ -42,7 +48,7 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some(mut found) = parse(&superblock) else { return Ok(None) };
     found.offset = first.at + 56;
     found.state = Some("damaged".into());
-    found.notes.push(format!("the primary superblock is gone{}", at_blocks(&backups)));
+    found.notes.push(format!("the primary superblock is lost{}", at_blocks(&backups)));
     found.repair = Some(command(first));
     found.backups = backups.iter().map(|b| b.at).collect();
     Ok(Some(found))

@@ -87,7 +87,7 @@ const FILE_SYSTEMS: &[Format] = &[
     Format::new("swap", swap::probe),
     Format::new("xfs", xfs::probe).remains(xfs::remains).confirm(xfs::confirm),
     Format::new("xfs_external_log", xfs::log).remains(xfs::log_remains),
-    Format::new("btrfs", btrfs::probe).remains(btrfs::remains),
+    Format::new("btrfs", btrfs::probe).remains(btrfs::remains).confirm(btrfs::confirm),
     Format::new("ext", ext::probe).remains(ext::remains).confirm(ext::confirm),
     Format::new("f2fs", f2fs::probe),
     Format::new("bcachefs", bcachefs::probe),
@@ -119,6 +119,19 @@ const FILE_SYSTEMS: &[Format] = &[
 /// Every format, in the order in which it is asked.
 pub fn formats() -> impl Iterator<Item = &'static Format> {
     CONTAINERS.iter().chain(FILE_SYSTEMS)
+}
+
+/// What one format says of a device: its signature, and its backups where the superblock is lost.
+pub fn ask_one(name: &str, reader: &Reader<'_>) -> Vec<SignatureReport> {
+    let mut found = Vec::new();
+    for format in formats().filter(|format| format.name == name) {
+        found.extend(ask(reader, format.probe).ok().flatten());
+        if let (Some(confirm), Some(signature)) = (format.confirm, found.first()) {
+            let _ = ask(reader, |reader| confirm(reader, signature));
+        }
+        found.extend(format.remains.and_then(|remains| ask(reader, remains).ok().flatten()));
+    }
+    found
 }
 
 /// A signature to fill in; `usage` is `filesystem`, `raid`, `crypto` or `other`.
