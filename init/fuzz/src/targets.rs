@@ -25,6 +25,8 @@ use rescue_schema::report::{
 #[path = "sparse.rs"]
 mod sparse;
 use sparse::Sparse;
+#[path = "seal.rs"]
+mod seal;
 
 /// A name, and what is done with each input. It must not panic, and not take long.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -265,7 +267,8 @@ fn image(data: &[u8]) {
 /// The name of a format, a NUL, and an image that this format alone looks at.
 fn one_format(data: &[u8]) {
     let (name, image) = halves(data);
-    if let (Ok(name), Some(image)) = (std::str::from_utf8(name), Sparse::parse(image)) {
+    if let (Ok(name), Some(mut image)) = (std::str::from_utf8(name), Sparse::parse(image)) {
+        seal::seal(name, &mut image);
         let reader = Reader::new(&image, image.sector);
         for found in probe::ask_one(name, &reader) {
             assert!(!found.kind.is_empty() && found.offset < image.size());

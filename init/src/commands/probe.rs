@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -27,11 +28,9 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     };
     let source = block::open(Path::new(name)).with_context(|| format!("opening {name}"))?;
     let report = probe::image(&Reader::new(&source, 512));
-    if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", describe(name, &report, 0));
-    }
+    let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { describe(name, &report, 0) };
+    // Who reads it may have read enough: `rescue probe … | head`.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if report.result == ProbeResult::Unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

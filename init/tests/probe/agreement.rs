@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use init::disk::probe;
+use init::disk::source::Reader;
 use rescue_schema::report::{ProbeReport, ProbeResult};
 
 use super::Image;
@@ -162,6 +163,25 @@ fn every_image_is_what_blkid_says() {
     assert_eq!(wrong, 0, "{wrong} of {} images are not what they should be: see the table", rows.len());
     let idle: Vec<_> = ON_PURPOSE.iter().filter(|(kind, field, _)| !used.contains(&(kind, field))).collect();
     assert!(idle.is_empty(), "differences that are none: {idle:?}");
+}
+
+/// What a device costs: a dying one takes seconds over each read.
+#[test]
+fn few_bytes_are_read_of_a_device() {
+    let mut all = Vec::new();
+    for recipe in RECIPES {
+        let image = Image::open(&images::make(recipe));
+        let reader = Reader::new(&image, 512);
+        probe::device(&reader);
+        all.push((reader.spent(), recipe.name));
+    }
+    all.sort_unstable();
+    let sum: u64 = all.iter().map(|(bytes, _)| bytes).sum();
+    let mean = sum / all.len() as u64;
+    println!("{mean} bytes in the mean, most for {:?}", &all[all.len() - 5..]);
+    // `blkid -p` reads 360 KiB.
+    assert!(mean <= 160 << 10, "{mean}");
+    assert!(all.iter().all(|(bytes, _)| *bytes <= 640 << 10), "{:?}", all.last());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod agreement;
+mod built;
 mod damage;
 mod images;
 mod recipes;

@@ -90,7 +90,7 @@ const FILE_SYSTEMS: &[Format] = &[
     Format::new("btrfs", btrfs::probe).remains(btrfs::remains).confirm(btrfs::confirm),
     Format::new("ext", ext::probe).remains(ext::remains).confirm(ext::confirm),
     Format::new("f2fs", f2fs::probe),
-    Format::new("bcachefs", bcachefs::probe),
+    Format::new("bcachefs", bcachefs::probe).remains(bcachefs::remains),
     Format::new("ntfs", ntfs::probe).remains(ntfs::remains),
     Format::new("exfat", exfat::probe).remains(exfat::remains),
     Format::new("refs", refs::probe).remains(refs::remains),
