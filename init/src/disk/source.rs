@@ -1,17 +1,35 @@
 //! Bounded reading: what a probe may read of a device, and how much.
+//!
+//! Sixty formats ask for much the same places. What was read once is kept, so that a device costs a read of
+//! its head, one of its tail and a handful between. A place that cannot be read is an [`Unreadable`] for
+//! every probe that asks for it, and is not asked for again.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 
-/// Bytes that one probe of one device (its partitions not counted) may read. The head and the tail
-/// are 136 KiB; the largest single thing is a GPT entry array.
+pub use super::bytes::{Bytes, Endian, crc32, hyphens};
+
+/// Bytes that the probes of one device together (its partitions not counted) may read of it. The head
+/// and the tail are 108 KiB; the largest single thing is a GPT entry array.
 pub const BUDGET: u64 = 8 << 20;
+/// Bytes that the probe of one format may be handed, those that were read before included. It bounds
+/// the time of a probe that is led in circles.
+pub const PROBE_BUDGET: u64 = 4 << 20;
+/// What a reading costs a probe at least, so that many small ones are bounded too.
+const LEAST: u64 = 512;
 /// The head is read once and serves nearly every parser: the furthest magic number that is common
 /// is that of btrfs, at 64 KiB.
-const HEAD: u64 = 68 << 10;
+const HEAD: u64 = 72 << 10;
+/// The tail holds the backup GPT (33 sectors of 512 bytes) and the superblocks of RAID 1.0, DDF and Intel.
+const TAIL: u64 = 36 << 10;
+/// Between the two, reads are widened to this.
+const GRAIN: u64 = 4096;
+/// Reads that may fail before no other is tried: a dying disk takes seconds over each.
+const ERRORS: u32 = 16;
 
 /// Something with bytes at offsets: a device, an image, a test's vector.
 pub trait Source {
@@ -55,35 +73,50 @@ pub struct Unreadable(pub String);
 /// What a parser says: this, not mine, or why it could not be read.
 pub type Answer<T> = Result<Option<T>, Unreadable>;
 
-/// A window on a source, with the budget of one probe.
+/// A window on a source, with the budget of its probes.
 pub struct Reader<'a> {
     source: &'a dyn Source,
     start: u64,
     size: u64,
     /// Bytes of a logical sector.
     pub sector: u64,
-    left: Rc<Cell<u64>>,
-    head: OnceCell<Option<Vec<u8>>>,
+    left: Cell<u64>,
+    probe_left: Cell<u64>,
+    /// Of the whole source, its partitions included.
+    errors: Rc<Cell<u32>>,
+    /// What was read, by offset in the window: pieces that do not overlap, or why one could not be.
+    kept: RefCell<BTreeMap<u64, Vec<u8>>>,
+    /// From, to, why.
+    failed: RefCell<Vec<(u64, u64, Unreadable)>>,
+    wide: [Cell<bool>; 2],
 }
 
 impl<'a> Reader<'a> {
     /// A window on all of `source`.
     pub fn new(source: &'a dyn Source, sector: u64) -> Self {
         let sector = if sector.is_power_of_two() && (512..=65536).contains(&sector) { sector } else { 512 };
-        let left = Rc::new(Cell::new(BUDGET));
-        Self { source, start: 0, size: source.size(), sector, left, head: OnceCell::new() }
+        Self::window(source, 0, source.size(), sector, Rc::default())
     }
 
     /// A window on a partition, cut to what there is; it has a budget of its own.
     pub fn part(&self, start: u64, size: u64) -> Self {
         let start = start.min(self.size);
+        let size = size.min(self.size - start);
+        Self::window(self.source, self.start + start, size, self.sector, self.errors.clone())
+    }
+
+    fn window(source: &'a dyn Source, start: u64, size: u64, sector: u64, errors: Rc<Cell<u32>>) -> Self {
         Self {
-            source: self.source,
-            start: self.start + start,
-            size: size.min(self.size - start),
-            sector: self.sector,
-            left: Rc::new(Cell::new(BUDGET)),
-            head: OnceCell::new(),
+            source,
+            start,
+            size,
+            sector,
+            left: Cell::new(BUDGET),
+            probe_left: Cell::new(PROBE_BUDGET),
+            errors,
+            kept: RefCell::default(),
+            failed: RefCell::default(),
+            wide: Default::default(),
         }
     }
 
@@ -92,126 +125,111 @@ impl<'a> Reader<'a> {
         self.size
     }
 
-    /// Bytes read so far.
+    /// Bytes read of the device so far through this window.
     pub fn spent(&self) -> u64 {
         BUDGET - self.left.get()
+    }
+
+    /// The next format begins: it has its own [`PROBE_BUDGET`].
+    pub fn refill(&self) {
+        self.probe_left.set(PROBE_BUDGET);
     }
 
     /// `length` bytes at `offset`; `None` where the window ends before.
     ///
     /// # Errors
-    /// When the device errs, or the budget is spent.
+    /// When the device errs, or a budget is spent.
     pub fn get(&self, offset: u64, length: usize) -> Answer<Bytes> {
         let Some(end) = offset.checked_add(length as u64).filter(|end| *end <= self.size) else {
             return Ok(None);
         };
-        if end <= HEAD {
-            // A bad sector in the head must not hide what is readable around it: without a head
-            // each read is tried by itself.
-            let head = self.head.get_or_init(|| {
-                let length = usize::try_from(HEAD.min(self.size)).ok()?;
-                self.fetch(0, length).ok()
-            });
-            if let (Some(head), Ok(from), Ok(to)) = (head, usize::try_from(offset), usize::try_from(end)) {
-                return Ok(head.get(from..to).map(|b| Bytes(b.to_vec())));
+        let left = self.probe_left.get().checked_sub((length as u64).max(LEAST));
+        self.probe_left
+            .set(left.ok_or_else(|| Unreadable(format!("more than {PROBE_BUDGET} bytes to look at")))?);
+        self.widen(offset, end);
+        let mut bytes = Vec::with_capacity(length);
+        let mut at = offset;
+        while at < end {
+            if !self.copy_kept(&mut at, end, &mut bytes) {
+                self.keep(at, end)?;
             }
         }
-        self.fetch(offset, length).map(|b| Some(Bytes(b)))
+        Ok(Some(Bytes(bytes)))
     }
 
-    fn fetch(&self, offset: u64, length: usize) -> Result<Vec<u8>, Unreadable> {
-        let left = self.left.get().checked_sub(length as u64);
+    /// Appends what is kept from `at` on, and moves `at` past it; whether there was anything.
+    fn copy_kept(&self, at: &mut u64, end: u64, bytes: &mut Vec<u8>) -> bool {
+        let kept = self.kept.borrow();
+        let Some((start, piece)) = kept.range(..=*at).next_back() else { return false };
+        let from = usize::try_from(*at - start).unwrap_or(usize::MAX);
+        let to = usize::try_from(end - start).unwrap_or(usize::MAX).min(piece.len());
+        let Some(part) = piece.get(from..to).filter(|part| !part.is_empty()) else { return false };
+        bytes.extend_from_slice(part);
+        *at += part.len() as u64;
+        true
+    }
+
+    /// Reads the head or the tail whole, once, when something in it is asked for. That this fails is
+    /// nothing yet: a bad sector must not hide what is readable around it.
+    fn widen(&self, offset: u64, end: u64) {
+        let tail = self.size.saturating_sub(TAIL).max(HEAD.min(self.size));
+        for (tried, from, to) in [(&self.wide[0], 0, HEAD.min(self.size)), (&self.wide[1], tail, self.size)] {
+            if from <= offset && end <= to && !tried.replace(true) {
+                let next = self.kept.borrow().range(from..to).next().is_some();
+                if !next && let Ok(bytes) = self.read(from, to) {
+                    self.kept.borrow_mut().insert(from, bytes);
+                }
+            }
+        }
+    }
+
+    /// Reads the piece that `at` is in, up to what is kept already: widened first, and when that fails
+    /// the sectors that are asked for alone.
+    fn keep(&self, at: u64, end: u64) -> Result<(), Unreadable> {
+        let kept = self.kept.borrow();
+        let floor = kept.range(..=at).next_back().map_or(0, |(start, piece)| start + piece.len() as u64);
+        let limit = kept.range(at..).next().map_or(self.size, |(start, _)| *start);
+        drop(kept);
+        let piece = |grain: u64| {
+            let from = (at - at % grain).max(floor);
+            let to = end.checked_next_multiple_of(grain).unwrap_or(u64::MAX).min(limit);
+            (from, to)
+        };
+        let narrow = piece(self.sector.min(GRAIN));
+        let mut failed = self.failed.borrow_mut();
+        if let Some((.., why)) = failed.iter().find(|(from, to, _)| narrow.0 <= *from && *to <= narrow.1) {
+            return Err(why.clone());
+        }
+        let wide = piece(GRAIN);
+        let wide = Some(wide).filter(|w| failed.iter().all(|(from, to, _)| *to <= w.0 || w.1 <= *from));
+        let mut result = Err(Unreadable(String::new()));
+        for (from, to) in wide.into_iter().chain([narrow]) {
+            result = self.read(from, to).map(|bytes| (from, bytes));
+            match &result {
+                Ok(_) => break,
+                Err(why) if failed.len() < ERRORS as usize => failed.push((from, to, why.clone())),
+                Err(_) => {}
+            }
+        }
+        let (from, bytes) = result?;
+        self.kept.borrow_mut().insert(from, bytes);
+        Ok(())
+    }
+
+    fn read(&self, from: u64, to: u64) -> Result<Vec<u8>, Unreadable> {
+        if self.errors.get() >= ERRORS {
+            return Err(Unreadable(format!("{ERRORS} reads failed, and no more were tried")));
+        }
+        let length = to - from;
+        let left = self.left.get().checked_sub(length);
         self.left.set(left.ok_or_else(|| Unreadable(format!("more than {BUDGET} bytes to read")))?);
-        let mut bytes = vec![0; length];
-        self.source
-            .read_at(self.start + offset, &mut bytes)
-            .map_err(|e| Unreadable(format!("reading {length} bytes at byte {offset}: {e}")))?;
+        let mut bytes = vec![0; usize::try_from(length).map_err(|e| Unreadable(e.to_string()))?];
+        self.source.read_at(self.start + from, &mut bytes).map_err(|e| {
+            self.errors.set(self.errors.get() + 1);
+            Unreadable(format!("reading {length} bytes at byte {from}: {e}"))
+        })?;
         Ok(bytes)
     }
-}
-
-/// Bytes with fields at offsets; a field past the end is `None`.
-#[derive(Debug, Clone)]
-pub struct Bytes(pub Vec<u8>);
-
-impl Bytes {
-    fn array<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
-        self.0.get(at..at.checked_add(N)?)?.try_into().ok()
-    }
-    /// One byte.
-    pub fn u8(&self, at: usize) -> Option<u8> {
-        self.0.get(at).copied()
-    }
-    /// Little-endian.
-    pub fn u16(&self, at: usize) -> Option<u16> {
-        self.array(at).map(u16::from_le_bytes)
-    }
-    /// Little-endian.
-    pub fn u32(&self, at: usize) -> Option<u32> {
-        self.array(at).map(u32::from_le_bytes)
-    }
-    /// Little-endian.
-    pub fn u64(&self, at: usize) -> Option<u64> {
-        self.array(at).map(u64::from_le_bytes)
-    }
-    /// Big-endian.
-    pub fn be32(&self, at: usize) -> Option<u32> {
-        self.array(at).map(u32::from_be_bytes)
-    }
-    /// Big-endian.
-    pub fn be16(&self, at: usize) -> Option<u16> {
-        self.array(at).map(u16::from_be_bytes)
-    }
-    /// Whether `magic` stands at `at`.
-    pub fn is(&self, at: usize, magic: &[u8]) -> bool {
-        self.slice(at, magic.len()) == Some(magic)
-    }
-    /// A part.
-    pub fn slice(&self, at: usize, length: usize) -> Option<&[u8]> {
-        self.0.get(at..at.checked_add(length)?)
-    }
-    /// Text up to a NUL, without the blanks at its end; `None` when nothing is left.
-    pub fn text(&self, at: usize, length: usize) -> Option<String> {
-        let bytes = self.slice(at, length)?;
-        let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
-        let text = String::from_utf8_lossy(bytes).trim_end().to_string();
-        (!text.is_empty()).then_some(text)
-    }
-    /// A UUID in the byte order of RFC 9562; `None` when it is all zero.
-    pub fn uuid(&self, at: usize) -> Option<String> {
-        let b: [u8; 16] = self.array(at)?;
-        (b != [0; 16]).then(|| hyphens(&hex(&b), &[8, 4, 4, 4, 12]))
-    }
-    /// A GUID, whose first three fields are little-endian (UEFI 2.10, appendix A).
-    pub fn guid(&self, at: usize) -> Option<String> {
-        let b: [u8; 16] = self.array(at)?;
-        let [a, b1, c, d, e, f, g, h, rest @ ..] = b;
-        Some(hyphens(&(hex(&[d, c, b1, a, f, e, h, g]) + &hex(&rest)), &[8, 4, 4, 4, 12]))
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// Cuts `text` into groups of these lengths, joined by hyphens.
-pub fn hyphens(text: &str, groups: &[usize]) -> String {
-    let mut rest = text.chars();
-    let parts: Vec<String> = groups.iter().map(|n| rest.by_ref().take(*n).collect()).collect();
-    parts.join("-")
-}
-
-/// CRC-32 with a reflected polynomial: 0xEDB88320 (IEEE, GPT) or 0x82F63B78 (Castagnoli, ext4).
-/// `seed` is the register at the start; the caller inverts the result where the format says so.
-pub fn crc32(polynomial: u32, seed: u32, bytes: &[u8]) -> u32 {
-    let mut table = [0u32; 256];
-    for (value, entry) in (0u32..).zip(table.iter_mut()) {
-        *entry = (0..8).fold(value, |c, _| if c & 1 == 1 { c >> 1 ^ polynomial } else { c >> 1 });
-    }
-    bytes.iter().fold(seed, |c, b| {
-        let [low, ..] = c.to_le_bytes();
-        c >> 8 ^ table.get(usize::from(low ^ b)).copied().unwrap_or(0)
-    })
 }
 
 #[cfg(test)]
@@ -219,27 +237,78 @@ mod tests {
     use super::*;
 
     #[test]
-    fn crcs_are_the_published_ones() {
-        assert_eq!(!crc32(0xEDB8_8320, !0, b"123456789"), 0xCBF4_3926);
-        assert_eq!(!crc32(0x82F6_3B78, !0, b"123456789"), 0xE306_9283);
-    }
-
-    #[test]
     fn reads_end_with_the_window_and_the_budget() {
-        let source = vec![7u8; 100_000];
+        let source = vec![7u8; 10 << 20];
         let reader = Reader::new(&source, 512);
-        assert!(reader.get(99_999, 2).unwrap().is_none());
+        assert!(reader.get((10 << 20) - 1, 2).unwrap().is_none());
         assert!(reader.get(u64::MAX, 2).unwrap().is_none());
         assert!(reader.get(0, 10).unwrap().is_some());
-        assert!(reader.part(99_990, 1000).get(0, 11).unwrap().is_none());
-        while reader.get(70_000, 30_000).is_ok() {}
-        assert!(reader.spent() <= BUDGET);
+        assert!(reader.part((10 << 20) - 10, 1000).get(0, 11).unwrap().is_none());
+        let mut at = 0;
+        while reader.get(at, 30_000).is_ok() {
+            at += 30_000;
+            reader.refill();
+        }
+        assert!(reader.spent() <= BUDGET && reader.spent() > BUDGET - 40_000, "{}", reader.spent());
+        while reader.get(0, 1).is_ok() {}
+    }
+
+    /// Counts its reads; some of its sectors are bad.
+    struct Dying {
+        reads: Cell<u32>,
+        bad: Vec<u64>,
+    }
+
+    impl Source for Dying {
+        fn size(&self) -> u64 {
+            1 << 20
+        }
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+            self.reads.set(self.reads.get() + 1);
+            let end = offset + buffer.len() as u64;
+            assert!(end <= self.size());
+            for (at, byte) in (offset..).zip(buffer.iter_mut()) {
+                *byte = u8::try_from(at / 512 % 251).unwrap();
+            }
+            let bad = self.bad.iter().any(|s| s * 512 < end && (s + 1) * 512 > offset);
+            if bad { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+        }
     }
 
     #[test]
-    fn guids_are_mixed_endian() {
-        let esp =
-            [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
-        assert_eq!(Bytes(esp.to_vec()).guid(0).unwrap(), "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+    fn what_was_read_is_not_read_again() {
+        let disk = Dying { reads: Cell::new(0), bad: Vec::new() };
+        let reader = Reader::new(&disk, 512);
+        for at in [0, 65536, 100, 75_000, 75_001, 200_000, 203_000, (1 << 20) - 512, (1 << 20) - 4096] {
+            let bytes = reader.get(at, 512).unwrap().unwrap();
+            assert_eq!(u64::from(bytes.0[0]), at / 512 % 251, "{at}");
+        }
+        // Head, tail, and the grains at 75,000 and 200,000 with the one after it.
+        assert_eq!(disk.reads.get(), 5);
+        let across = reader.get(72_000, 10_000).unwrap().unwrap();
+        assert!((72_000u64..).zip(&across.0).all(|(at, b)| u64::from(*b) == at / 512 % 251));
+    }
+
+    #[test]
+    fn a_bad_sector_hides_nothing_around_it_and_is_tried_once() {
+        let disk = Dying { reads: Cell::new(0), bad: vec![3] };
+        let reader = Reader::new(&disk, 512);
+        assert!(reader.get(1536, 10).is_err());
+        assert!(reader.get(1024, 512).unwrap().is_some());
+        assert!(reader.get(65536, 512).unwrap().is_some());
+        let before = disk.reads.get();
+        assert!(reader.get(1536, 20).is_err());
+        assert_eq!(disk.reads.get(), before);
+    }
+
+    #[test]
+    fn a_dead_disk_is_left_alone_after_some_errors() {
+        let disk = Dying { reads: Cell::new(0), bad: (0..2048).collect() };
+        let reader = Reader::new(&disk, 512);
+        for at in (0..1 << 20).step_by(4096) {
+            assert!(reader.get(at, 512).is_err());
+            assert!(reader.part(at, 4096).get(0, 512).is_err());
+        }
+        assert_eq!(disk.reads.get(), ERRORS);
     }
 }

@@ -16,5 +16,5 @@ pub use log::LogLine;
 pub use mounts::{BusyMount, Holder, MountReport, UnmountReport};
 pub use net::{LinkReport, NetReport};
 pub use power::PowerReport;
-pub use probe::{PartitionReport, ProbeReport, ProbeResult, SignatureReport};
+pub use probe::{PartitionReport, ProbeReport, ProbeResult, Proof, SignatureReport};
 pub use status::StatusReport;

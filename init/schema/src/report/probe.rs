@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// What a look at a device or an image came to.
@@ -13,6 +15,21 @@ pub enum ProbeResult {
     Ambivalent,
     /// It could not be read: this is not to say that it is empty.
     Unreadable,
+}
+
+/// How much speaks for a signature, the weakest first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Proof {
+    /// A magic number, and little else that could be checked.
+    #[default]
+    Magic,
+    /// A magic number, and fields that agree with one another.
+    Fields,
+    /// The checksum of its superblock holds.
+    Checksum,
+    /// What the superblock points to is where it says.
+    Structure,
 }
 
 /// `rescue probe --json`: what is on one device or image. Type names are those of `blkid`.
@@ -67,6 +84,14 @@ pub struct SignatureReport {
     pub size: Option<u64>,
     /// Block size in bytes.
     pub block_size: Option<u64>,
+    /// How much speaks for it.
+    pub proof: Proof,
+    /// Bytes from the start at which whole copies of its superblock were looked for and found.
+    pub backups: Vec<u64>,
+    /// When it is damaged: the command that would use what is left, with `DEV` for the device.
+    pub repair: Option<String>,
+    /// Whatever else `blkid` says, under its names: `UUID_SUB`, `LABEL_FATBOOT`, `SYSTEM_ID`…
+    pub more: BTreeMap<String, String>,
     /// What else is to say, a sentence each.
     pub notes: Vec<String>,
 }

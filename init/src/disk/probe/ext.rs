@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4 (Documentation/filesystems/ext4/super.rst). The three are one format, told by
 //! their feature bits exactly as libblkid does.
 
-use rescue_schema::report::SignatureReport;
+use rescue_schema::report::{Proof, SignatureReport};
 
 use crate::disk::source::{Answer, Bytes, Reader, crc32};
 
@@ -25,14 +25,21 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         found.state = Some("damaged".into());
         let backups = backups(reader)?;
         found.notes.push(format!("the superblock's checksum is wrong{}", at_blocks(&backups)));
-    } else if found.size.is_some_and(|s| s > reader.size()) {
-        let size = found.size.unwrap_or(0);
-        found.notes.push(format!("it says to have {size} bytes, the device has {}", reader.size()));
+        if let Some(backup) = backups.first()
+            && let Some(copy) = reader.get(backup.at, 1024)?.and_then(|b| parse(&b))
+        {
+            (found.uuid, found.label, found.size) = (copy.uuid, copy.label, copy.size);
+            (found.kind, found.block_size) = (copy.kind, copy.block_size);
+        }
+        found.repair = backups.first().map(command);
+        found.backups = backups.iter().map(|b| b.at).collect();
+    } else if superblock.u32(0x64).unwrap_or(0) & METADATA_CSUM != 0 {
+        found.proof = Proof::Checksum;
     }
     Ok(Some(found))
 }
 
-/// What is left of a file system whose primary superblock is gone. Asked only where nothing else was
+/// What is left of a file system whose primary superblock is lost. Asked only where nothing else was
 /// found: the backups of an older file system survive most reformatting.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let backups = backups(reader)?;
@@ -41,19 +48,30 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some(mut found) = parse(&superblock) else { return Ok(None) };
     found.offset = first.at + 56;
     found.state = Some("damaged".into());
-    found.notes.push(format!(
-        "the primary superblock is gone{}; `e2fsck -b {} -B {}` uses one",
-        at_blocks(&backups),
-        first.block,
-        first.block_size
-    ));
+    found.notes.push(format!("the primary superblock is lost{}", at_blocks(&backups)));
+    found.repair = Some(command(first));
+    found.backups = backups.iter().map(|b| b.at).collect();
     Ok(Some(found))
+}
+
+/// Whether the descriptor of the first group names blocks of this file system.
+pub(super) fn confirm(reader: &Reader<'_>, found: &SignatureReport) -> Answer<bool> {
+    let (Some(block), Some(size)) = (found.block_size, found.size) else { return Ok(None) };
+    let at = if block == 1024 { 2048 } else { block };
+    let Some(group) = reader.get(at, 32)? else { return Ok(Some(false)) };
+    // Its bitmaps and inode table: low halves (ext4: group descriptors, bg_*_lo).
+    let inside = |at| group.u32(at).is_some_and(|b| b != 0 && u64::from(b) < size / block);
+    Ok(Some([0, 4, 8].into_iter().all(inside)))
 }
 
 struct Backup {
     at: u64,
     block: u64,
     block_size: u64,
+}
+
+fn command(backup: &Backup) -> String {
+    format!("e2fsck -n -b {} -B {} DEV", backup.block, backup.block_size)
 }
 
 fn at_blocks(backups: &[Backup]) -> String {
@@ -105,18 +123,31 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
     }
     // Two magic bytes are little proof; 64 KiB is the largest block the format has, and every file
     // system has blocks and inodes.
-    if log > 6 || blocks == 0 || sb.u32(0)? == 0 || sb.u32(0x20)? == 0 {
+    let journal_device = incompat & JOURNAL_DEVICE != 0;
+    if log > 6 || blocks == 0 || !journal_device && (sb.u32(0)? == 0 || sb.u32(0x20)? == 0) {
         return None;
     }
     let block_size = 1024u64 << log;
     let journal = compat & HAS_JOURNAL != 0;
     let old = ro_compat & !OLD_RO_COMPAT == 0 && incompat & !OLD_INCOMPAT == 0;
-    let kind = match (incompat & JOURNAL_DEVICE != 0, old, journal) {
+    let kind = match (journal_device, old, journal) {
         (true, ..) => "jbd",
         (_, true, false) => "ext2",
         (_, true, true) => "ext3",
         (_, false, _) => "ext4",
     };
+    let mut more = std::collections::BTreeMap::new();
+    if kind == "jbd" {
+        more.extend(sb.uuid(0x68).map(|uuid| ("LOGUUID".to_string(), uuid)));
+    }
+    if journal && let Some(uuid) = sb.uuid(0xd0) {
+        // Of a journal on another device.
+        more.insert("EXT_JOURNAL".into(), uuid);
+    }
+    // What ext2 could mount too, read-only at least.
+    if matches!(kind, "ext3" | "ext4") && incompat & !0x12 == 0 {
+        more.insert("SEC_TYPE".into(), "ext2".into());
+    }
     let flags = sb.u16(0x3a)?;
     let state = match () {
         () if flags & STATE_ERRORS != 0 => "errors seen",
@@ -131,9 +162,13 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
     if let Some(mounted) = sb.text(0x88, 64) {
         notes.push(format!("last mounted at {mounted}"));
     }
+    if sb.u32(0xe8).is_some_and(|inode| inode != 0) {
+        notes.push("files that were deleted while open wait to be freed".into());
+    }
     Some(SignatureReport {
         kind: kind.into(),
-        usage: "filesystem".into(),
+        usage: if kind == "jbd" { "other" } else { "filesystem" }.into(),
+        more,
         offset: 1024 + 0x38,
         label: sb.text(0x78, 16),
         uuid: sb.uuid(0x68),
@@ -141,6 +176,8 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
         state: Some(state.into()),
         size: blocks.checked_mul(block_size),
         block_size: Some(block_size),
+        proof: Proof::Fields,
         notes,
+        ..SignatureReport::default()
     })
 }

@@ -1,30 +1,13 @@
 //! Formats that are named, so that nothing of them looks unformatted: type, and label and UUID where
 //! they stand at a fixed place.
 
-use rescue_schema::report::SignatureReport;
+use rescue_schema::report::{Proof, SignatureReport};
 
-use crate::disk::source::{Answer, Bytes, Reader, hyphens};
+use super::signature as signature_with;
+use crate::disk::source::{Answer, Reader, hyphens};
 
 fn signature(kind: &str, usage: &str, offset: u64) -> SignatureReport {
-    SignatureReport { kind: kind.into(), usage: usage.into(), offset, ..SignatureReport::default() }
-}
-
-pub(super) fn xfs(reader: &Reader<'_>) -> Answer<SignatureReport> {
-    Ok(reader.get(0, 512)?.filter(|b| b.is(0, b"XFSB")).map(|b| SignatureReport {
-        uuid: b.uuid(32),
-        label: b.text(108, 12),
-        block_size: b.be32(4).map(u64::from),
-        ..signature("xfs", "filesystem", 0)
-    }))
-}
-
-pub(super) fn btrfs(reader: &Reader<'_>) -> Answer<SignatureReport> {
-    Ok(reader.get(65536, 1024)?.filter(|b| b.is(64, b"_BHRfS_M")).map(|b| SignatureReport {
-        uuid: b.uuid(32),
-        label: b.text(299, 256),
-        block_size: b.u32(144).map(u64::from),
-        ..signature("btrfs", "filesystem", 65536 + 64)
-    }))
+    signature_with(kind, usage, offset, Proof::Magic)
 }
 
 /// The label may stand in any of the first four sectors (lib/format_text/layout.h of LVM2).
@@ -83,44 +66,8 @@ pub(super) fn luks(reader: &Reader<'_>) -> Answer<SignatureReport> {
     }))
 }
 
-/// What stands as OEM name in a boot sector: NTFS, exFAT, BitLocker.
-pub(super) fn windows(reader: &Reader<'_>) -> Answer<SignatureReport> {
-    let Some(b) = reader.get(0, 512)? else { return Ok(None) };
-    Ok(match b.slice(3, 8) {
-        Some(b"NTFS    ") => Some(SignatureReport {
-            uuid: b.u64(72).map(|s| format!("{s:016X}")),
-            ..signature("ntfs", "filesystem", 3)
-        }),
-        Some(b"EXFAT   ") => Some(SignatureReport {
-            uuid: b.u32(100).map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
-            ..signature("exfat", "filesystem", 3)
-        }),
-        Some(b"-FVE-FS-") => Some(signature("BitLocker", "crypto", 3)),
-        _ => None,
-    })
-}
-
-pub(super) fn iso9660(reader: &Reader<'_>) -> Answer<SignatureReport> {
-    let Some(b) = reader.get(32768, 2048)? else { return Ok(None) };
-    Ok((b.is(1, b"CD001")).then(|| SignatureReport {
-        label: b.text(40, 32),
-        uuid: iso_date(&b, 830).or_else(|| iso_date(&b, 813)),
-        block_size: Some(2048),
-        ..signature("iso9660", "filesystem", 32769)
-    }))
-}
-
-/// ECMA-119, 8.4.26.1: sixteen digits, all zero where it was not set.
-fn iso_date(b: &Bytes, at: usize) -> Option<String> {
-    let digits = b.text(at, 16).filter(|d| d.len() == 16 && d.bytes().all(|c| c.is_ascii_digit()))?;
-    digits.bytes().any(|c| c != b'0').then(|| hyphens(&digits, &[4, 2, 2, 2, 2, 2, 2]))
-}
-
-pub(super) fn squashfs(reader: &Reader<'_>) -> Answer<SignatureReport> {
-    let Some(b) = reader.get(0, 96)? else { return Ok(None) };
-    Ok(b.is(0, b"hsqs").then(|| SignatureReport {
-        version: b.u16(28).zip(b.u16(30)).map(|(major, minor)| format!("{major}.{minor}")),
-        block_size: b.u32(12).map(u64::from),
-        ..signature("squashfs", "filesystem", 0)
-    }))
+/// What stands as OEM name in the boot sector of a BitLocker volume.
+pub(super) fn bitlocker(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let boot = reader.get(0, 512)?.filter(|b| b.is(3, b"-FVE-FS-"));
+    Ok(boot.map(|_| signature("BitLocker", "crypto", 3)))
 }

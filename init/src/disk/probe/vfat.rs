@@ -1,6 +1,6 @@
 //! FAT12, FAT16 and FAT32 (Microsoft FAT specification, 2005; fs/fat/inode.c).
 
-use rescue_schema::report::SignatureReport;
+use rescue_schema::report::{Proof, SignatureReport};
 
 use crate::disk::source::{Answer, Bytes, Reader, hyphens};
 
@@ -40,12 +40,22 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     };
     let dirty = boot.u8(extended + 1).is_some_and(|s| s & 1 != 0) || fat_says_dirty(reader, &geometry);
     let size = geometry.sectors * geometry.sector;
-    if size > reader.size() {
-        notes.push(format!("it says to have {size} bytes, the device has {}", reader.size()));
+    let mut more = std::collections::BTreeMap::new();
+    let boot_label = boot.text(extended + 7, 11).filter(|l| serial.is_some() && l != "NO NAME");
+    if boot.u8(extended + 2) == Some(0x29) {
+        more.extend(boot_label.map(|label| ("LABEL_FATBOOT".to_string(), label)));
+    }
+    if geometry.bits != 32 {
+        more.insert("SEC_TYPE".into(), "msdos".into());
+    }
+    more.insert("FSBLOCKSIZE".into(), (geometry.cluster * geometry.sector).to_string());
+    if geometry.bits == 32 && !info_is_whole(reader, &boot, &geometry) {
+        notes.push("the FSInfo sector is damaged".into());
     }
     Ok(Some(SignatureReport {
         kind: "vfat".into(),
         usage: "filesystem".into(),
+        more,
         offset: 510,
         label,
         uuid: serial.map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
@@ -53,12 +63,68 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         state: Some(if dirty { "not cleanly unmounted" } else { "clean" }.into()),
         size: Some(size),
         block_size: Some(geometry.sector),
+        proof: Proof::Fields,
         notes,
+        ..SignatureReport::default()
     }))
 }
 
+/// FSInfo holds counters alone; some systems leave its marks out.
+fn info_is_whole(reader: &Reader<'_>, boot: &Bytes, g: &Geometry) -> bool {
+    let sector = u64::from(boot.u16(48).unwrap_or(0));
+    match reader.get(sector * g.sector, 512) {
+        Ok(Some(info)) if sector != 0 => {
+            (info.is(0, b"RRaA") || info.is(0, b"RRdA") || info.is(0, &[0; 4]))
+                && (info.is(484, b"rrAa") || info.is(484, &[0; 4]))
+        }
+        _ => true,
+    }
+}
+
+/// FAT32 keeps a copy of its boot sector, by custom in sector 6.
+pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    for sector in [512u64, 1024, 2048, 4096] {
+        let place = 6 * sector;
+        let Some(boot) = reader.get(place, 512)? else { continue };
+        let Some(g) = geometry(&boot).filter(|g| g.bits == 32 && g.sector == sector) else { continue };
+        return Ok(Some(SignatureReport {
+            label: label(reader, &boot, &g).ok().flatten(),
+            uuid: boot.u32(0x43).map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
+            version: Some("FAT32".into()),
+            state: Some("damaged".into()),
+            size: Some(g.sectors * g.sector),
+            block_size: Some(g.sector),
+            backups: vec![place],
+            repair: Some("fsck.vfat -n DEV".into()),
+            notes: vec![format!("the boot sector is lost, its backup at byte {place} is whole")],
+            ..super::signature("vfat", "filesystem", place + 510, Proof::Fields)
+        }));
+    }
+    Ok(None)
+}
+
+/// Whether the first entry of the table repeats the media byte.
+pub(super) fn confirm(reader: &Reader<'_>, _: &SignatureReport) -> Answer<bool> {
+    let Some(boot) = reader.get(0, 512)? else { return Ok(None) };
+    let Some(g) = geometry(&boot) else { return Ok(None) };
+    let Some(table) = reader.get(g.reserved * g.sector, 2)? else { return Ok(Some(false)) };
+    Ok(Some(table.u8(0) == boot.u8(21) && table.u8(1) == Some(0xff)))
+}
+
 fn geometry(boot: &Bytes) -> Option<Geometry> {
-    if !boot.is(510, &[0x55, 0xaa]) || !matches!(boot.u8(0)?, 0xeb | 0xe9) {
+    let named = boot.is(0x52, b"MSWIN")
+        || boot.is(0x52, b"FAT32   ")
+        || boot.is(0x36, b"MSDOS")
+        || [b"FAT16   ", b"FAT12   ", b"FAT     "].iter().any(|name| boot.is(0x36, *name));
+    // OS/2 puts a parameter block on JFS and HPFS too; BitLocker To Go (its GUID at 424) on what it
+    // encrypted, so that old Windows shows a reader for it.
+    let other = boot.is(0x36, b"JFS     ")
+        || boot.is(0x36, b"HPFS    ")
+        || boot.is(3, b"NTFS    ")
+        || boot.is(3, b"EXFAT   ")
+        || boot.is(3, b"-FVE-FS-")
+        || boot.is(424, b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01");
+    if other || !(named || boot.is(510, &[0x55, 0xaa])) {
         return None;
     }
     let sector = u64::from(boot.u16(11)?);
@@ -122,9 +188,18 @@ fn volume_entry(reader: &Reader<'_>, at: u64, length: u64) -> Answer<Option<Stri
         match (entry.u8(0), entry.u8(11)) {
             (Some(0), _) => return Ok(Some(None)),
             (Some(0xe5), _) => {}
-            // The volume label's own bit, in no long-name entry (which has all four low bits).
-            (_, Some(attributes)) if attributes & 0x08 != 0 && attributes & 0x3f != 0x0f => {
-                return Ok(Some(entry.text(0, 11)));
+            // The volume label's own bit and not a folder's, no long-name entry (which has all four low
+            // bits), and no content.
+            (_, Some(attributes))
+                if attributes & 0x18 == 0x08
+                    && attributes & 0x3f != 0x0f
+                    && entry.u16(20) == Some(0)
+                    && entry.u16(26) == Some(0) =>
+            {
+                let mut name = entry.slice(0, 11).unwrap_or_default().to_vec();
+                // 0xe5 would say that it was deleted, so that 5 stands for it.
+                name.iter_mut().take(1).filter(|c| **c == 5).for_each(|c| *c = 0xe5);
+                return Ok(Some(Bytes(name).text(0, 11)));
             }
             _ => {}
         }

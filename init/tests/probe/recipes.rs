@@ -1,0 +1,218 @@
+//! What is made: every tool that Debian packages, with options that change the superblock.
+
+use super::images::Recipe;
+
+const fn image(name: &'static str, size: &'static str, script: &'static str, state: &'static str) -> Recipe {
+    Recipe { name, size, script, state: Some(state) }
+}
+
+/// Of a format that says nothing of its state.
+const fn plain(name: &'static str, size: &'static str, script: &'static str) -> Recipe {
+    Recipe { name, size, script, state: None }
+}
+
+const CLEAN: &str = "clean";
+const DIRTY: &str = "not cleanly unmounted";
+const JOURNAL: &str = "needs journal recovery";
+const ERRORS: &str = "errors seen";
+const HIBERNATED: &str = "hibernated";
+
+pub(crate) const RECIPES: &[Recipe] = &[
+    image("ext2", "8M", "mke2fs -q -t ext2 -b 1024 -L two $I", CLEAN),
+    image("ext2-old", "8M", "mke2fs -q -t ext2 -r 0 -O none $I", CLEAN),
+    image("ext2-dirty", "8M", "mke2fs -q -t ext2 $I; debugfs -w -R 'ssv state 0' $I", DIRTY),
+    image("ext3", "16M", "mke2fs -q -t ext3 -L 'three three' $I", CLEAN),
+    image("ext3-2k", "80M", "mke2fs -q -t ext3 -b 2048 $I", CLEAN),
+    image("ext3-dirty", "16M", "mke2fs -q -t ext3 $I; debugfs -w -R 'feature needs_recovery' $I", JOURNAL),
+    image("ext4", "16M", "mke2fs -q -t ext4 -O metadata_csum -L four $I", CLEAN),
+    image("ext4-utf8", "64M", "mke2fs -q -t ext4 -b 4096 -L 'Wurzel-ß' $I", CLEAN),
+    image("ext4-1k", "32M", "mke2fs -q -t ext4 -b 1024 -O metadata_csum -L backups $I", CLEAN),
+    image("ext4-4k", "300M", "mke2fs -q -t ext4 -b 4096 -O metadata_csum -L large $I", CLEAN),
+    image("ext4-64k", "128M", "mke2fs -q -F -t ext4 -b 65536 $I", CLEAN),
+    image("ext4-nocsum", "16M", "mke2fs -q -t ext4 -O ^metadata_csum,^64bit $I", CLEAN),
+    image("ext4-nojournal", "16M", "mke2fs -q -t ext4 -O ^has_journal $I", CLEAN),
+    image("ext4-nearly3", "16M", "mke2fs -q -t ext4 -O ^extent,^64bit,^flex_bg,^metadata_csum $I", CLEAN),
+    image("ext4-bigalloc", "64M", "mke2fs -q -t ext4 -O bigalloc,inline_data,casefold $I", CLEAN),
+    image("ext4-metabg", "64M", "mke2fs -q -t ext4 -O meta_bg,^resize_inode $I", CLEAN),
+    image("ext4-dirty", "16M", "mke2fs -q -t ext4 $I; debugfs -w -R 'feature needs_recovery' $I", JOURNAL),
+    image("ext4-errors", "16M", "mke2fs -q -t ext4 $I; debugfs -w -R 'ssv state 2' $I", ERRORS),
+    image("jbd", "16M", "mke2fs -q -O journal_dev -b 4096 -L journal $I", CLEAN),
+    image("xfs", "300M", "mkfs.xfs -q -L xfs-label $I", CLEAN),
+    image("xfs-1k", "300M", "mkfs.xfs -q -b size=1024 -i size=512 $I", CLEAN),
+    image("xfs-4ksector", "300M", "mkfs.xfs -q -s size=4096 -L twelve-bytes $I", CLEAN),
+    image("xfs-v4", "300M", "mkfs.xfs -q -m crc=0 -L four $I", CLEAN),
+    image("xfs-groups", "400M", "mkfs.xfs -q -d agcount=6 -m rmapbt=1 $I", CLEAN),
+    plain("xfs-nolog", "300M", "truncate -s 64M $W/l; mkfs.xfs -q -l logdev=$W/l,size=64m $I"),
+    plain(
+        "xfs-log",
+        "0",
+        "truncate -s 300M $W/x; truncate -s 64M $I; mkfs.xfs -q -l logdev=$I,size=64m $W/x",
+    ),
+    image("btrfs", "300M", "mkfs.btrfs -q -L 'Größe' $I", CLEAN),
+    image("btrfs-xxhash", "130M", "mkfs.btrfs -q --csum xxhash -n 65536 $I", CLEAN),
+    image("btrfs-sha256", "130M", "mkfs.btrfs -q --csum sha256 $I", CLEAN),
+    image("btrfs-blake2", "130M", "mkfs.btrfs -q --csum blake2 -O ^no-holes $I", CLEAN),
+    image("btrfs-mixed", "32M", "mkfs.btrfs -q -M -n 4096 $I", CLEAN),
+    image(
+        "btrfs-first",
+        "130M",
+        "truncate -s 140M $W/b; mkfs.btrfs -q -L pair -d raid1 -m raid1 $I $W/b",
+        CLEAN,
+    ),
+    image(
+        "btrfs-second",
+        "140M",
+        "truncate -s 130M $W/a; mkfs.btrfs -q -L pair -d raid0 -m raid1 $W/a $I",
+        CLEAN,
+    ),
+    image("f2fs", "64M", "mkfs.f2fs -q -l 'naïve f2fs' $I", CLEAN),
+    image("f2fs-sums", "64M", "mkfs.f2fs -q -O extra_attr,sb_checksum,inode_checksum -l sums $I", CLEAN),
+    image("vfat12", "2M", "mkfs.vfat -F 12 -n TWELVE $I", CLEAN),
+    image("vfat16", "32M", "mkfs.vfat -F 16 -n 'SIX TEEN' $I", CLEAN),
+    image("vfat32", "64M", "mkfs.vfat -F 32 -n ESP $I", CLEAN),
+    image("vfat32-nolabel", "64M", "mkfs.vfat -F 32 -i 0badcafe $I", CLEAN),
+    image("vfat32-4k", "300M", "mkfs.vfat -F 32 -S 4096 -n FOURK $I", CLEAN),
+    image("vfat32-small", "34M", "mkfs.vfat -F 32 -s 1 -R 64 -n small $I", CLEAN),
+    image("vfat-renamed", "64M", "mkfs.vfat -F 32 -n OLD $I; fatlabel $I NEW", CLEAN),
+    image("vfat-unnamed", "64M", "mkfs.vfat -F 32 -n OLD $I; fatlabel -r $I", CLEAN),
+    image(
+        "vfat16-dirty",
+        "32M",
+        "mkfs.vfat -F 16 $I; printf '\\001' | dd of=$I bs=1 seek=37 conv=notrunc",
+        DIRTY,
+    ),
+    image(
+        "vfat32-dirty",
+        "64M",
+        "mkfs.vfat -F 32 $I; printf '\\001' | dd of=$I bs=1 seek=65 conv=notrunc",
+        DIRTY,
+    ),
+    image("exfat", "64M", "mkfs.exfat -L 'ÄÖ exfat' $I", CLEAN),
+    image("exfat-nolabel", "64M", "mkfs.exfat -c 32K $I", CLEAN),
+    image("exfat-dirty", "64M", "mkfs.exfat $I; printf '\\002' | dd of=$I bs=1 seek=106 conv=notrunc", DIRTY),
+    image("ntfs", "16M", "mkntfs -q -F -L 'NT fs é' $I", CLEAN),
+    image("ntfs-512", "16M", "mkntfs -q -F -c 512 $I", CLEAN),
+    image("ntfs-64k", "64M", "mkntfs -q -F -c 65536 -L big $I", CLEAN),
+    image("ntfs-2m", "3G", "mkntfs -q -f -F -c 2097152 $I", CLEAN),
+    image("ntfs-4ksector", "64M", "mkntfs -q -F -s 4096 $I", CLEAN),
+    image("ntfs-dirty", "16M", "mkntfs -q -F $I; ntfsfix $I", DIRTY),
+    image(
+        "ntfs-asleep",
+        "64M",
+        "mkntfs -q -F -L C $I; { printf hibr; head -c 200000 /dev/zero; } >$W/h; ntfscp -f $I $W/h hiberfil.sys",
+        HIBERNATED,
+    ),
+    image(
+        "ntfs-awake",
+        "64M",
+        "mkntfs -q -F $I; head -c 200000 /dev/zero >$W/h; for n in $(seq 40); do ntfscp -f $I $W/h f$n; done; \
+         ntfscp -f $I $W/h hiberfil.sys",
+        CLEAN,
+    ),
+    image(
+        "ntfs-asleep-crowded",
+        "64M",
+        "mkntfs -q -F $I; head -c 5000 /dev/zero >$W/f; for n in $(seq 60); do ntfscp -f $I $W/f long-name-$n; done; \
+         { printf HIBR; head -c 200000 /dev/zero; } >$W/h; ntfscp -f $I $W/h hiberfil.sys",
+        HIBERNATED,
+    ),
+    image("jfs", "32M", "jfs_mkfs -q -L jfs-label $I", CLEAN),
+    image("jfs-os2", "32M", "jfs_mkfs -q -O $I", CLEAN),
+    image("reiserfs", "64M", "mkreiserfs -q -f -f -l reiser $I", CLEAN),
+    image("reiserfs-35", "64M", "mkreiserfs -q -f -f --format 3.5 $I", CLEAN),
+    image("reiserfs-1k", "64M", "mkreiserfs -q -f -f -b 1024 $I", CLEAN),
+    plain("reiser4", "64M", "mkfs.reiser4 -y -f -L four $I"),
+    image("nilfs2", "140M", "mkfs.nilfs2 -q -L 'nil fs' $I", CLEAN),
+    image("nilfs2-1k", "4M", "mkfs.nilfs2 -q -b 1024 -B 16 $I", CLEAN),
+    image("udf", "16M", "mkudffs -l 'Ünï udf' $I", CLEAN),
+    image("udf-2k", "16M", "mkudffs -b 2048 -l two --uuid=0123456789abcdef $I", CLEAN),
+    image("udf-4k", "16M", "mkudffs -b 4096 -l four --owner=me $I", CLEAN),
+    image("udf-102", "16M", "mkudffs -b 1024 -r 1.02 --vid=volume --vsid=set --fsid=file $I", CLEAN),
+    image("udf-emoji", "16M", "mkudffs -l '😀 wide' $I", CLEAN),
+    plain("squashfs", "0", "mksquashfs $D $I -quiet -no-progress -comp gzip"),
+    plain("squashfs-zstd", "0", "mksquashfs $D $I -quiet -no-progress -comp zstd -b 1M"),
+    plain("erofs", "0", "mkfs.erofs $I $D"),
+    plain(
+        "erofs-nosum",
+        "0",
+        "mkfs.erofs -E^sb_csum,legacy-compress -U 01234567-89ab-cdef-0123-456789abcdef $I $D || \
+         mkfs.erofs -Elegacy-compress $I $D",
+    ),
+    plain("cramfs", "0", "mkfs.cramfs -n cram $D $I"),
+    plain("cramfs-big", "0", "mkfs.cramfs -N big -n CRAM $D $I"),
+    plain(
+        "romfs",
+        "0",
+        "head -c 4000 /dev/zero >$W/f; mkdir $W/d; mv $W/f $W/d; genromfs -V rom -d $W/d -f $I",
+    ),
+    image("minix1", "16M", "mkfs.minix -1 $I", CLEAN),
+    image("minix1-14", "4M", "mkfs.minix -1 -n 14 $I", CLEAN),
+    image("minix2", "16M", "mkfs.minix -2 $I", CLEAN),
+    plain("minix3", "16M", "mkfs.minix -3 $I"),
+    plain("bfs", "4M", "mkfs.bfs -V vol -F pack $I"),
+    image("hfs", "16M", "hformat -l 'Mac vol' $I", CLEAN),
+    image(
+        "hfsplus",
+        "0",
+        "xorriso -as mkisofs -quiet -hfsplus -V 'Apple Vol' -o $W/iso $D; dd if=$W/iso of=$I bs=512 skip=128 count=44",
+        CLEAN,
+    ),
+    plain("apfs", "600M", "mkapfs -L 'Äpfel' $I"),
+    image("ufs1-le", "0", "makefs -t ffs -B le -o version=1 -s 8m $I $D", CLEAN),
+    image("ufs1-be", "0", "makefs -t ffs -B be -o version=1 -s 8m $I $D", CLEAN),
+    image("ufs2-le", "0", "makefs -t ffs -B le -o version=2 -s 8m $I $D", CLEAN),
+    image("ufs2-be", "0", "makefs -t ffs -B be -o version=2,bsize=32768,fsize=4096 -s 16m $I $D", CLEAN),
+    plain("ocfs2", "300M", "mkfs.ocfs2 -F -M local -L oracle -J size=4M $I"),
+    plain("ocfs2-4k", "1500M", "mkfs.ocfs2 -F -M local -b 4096 -L backups -J size=4M $I"),
+    plain("gfs2", "64M", "mkfs.gfs2 -O -p lock_nolock -j 1 -J 8 $I"),
+    plain("gfs2-cluster", "64M", "mkfs.gfs2 -O -b 1024 -p lock_dlm -t clus:name -j 1 -J 8 $I"),
+    plain("iso", "0", "genisoimage -quiet -R -V 'PLAIN ISO' -publisher me -p prep -A app -o $I $D"),
+    plain("iso-joliet", "0", "genisoimage -quiet -J -r -V 'Joliet Label' -o $I $D"),
+    plain("iso-joliet-utf8", "0", "genisoimage -quiet -input-charset utf-8 -J -r -V 'Übergröße' -o $I $D"),
+    plain(
+        "iso-torito",
+        "0",
+        "cp -r $D $W/d; head -c 2048 /dev/zero >$W/d/boot.img; \
+         genisoimage -quiet -b boot.img -c boot.cat -no-emul-boot -V BOOT -o $I $W/d",
+    ),
+    plain("iso-xorriso", "0", "xorriso -as mkisofs -quiet -V XORR -J -o $I $D"),
+    plain("iso-netbsd", "0", "makefs -t cd9660 -o label=CDLAB $I $D"),
+    plain("iso-hfs", "0", "genisoimage -quiet -hfs -V HYBRID -o $I $D"),
+    image("iso-udf", "0", "genisoimage -quiet -udf -V BRIDGE -o $I $D", CLEAN),
+    plain("swap", "2M", "mkswap -L 'swap ü' $I"),
+    plain("swap-8k", "2M", "mkswap -p 8192 $I"),
+    plain("swap-16k", "2M", "mkswap -p 16384 $I"),
+    plain("swap-32k", "2M", "mkswap -p 32768 $I"),
+    plain("swap-64k", "2M", "mkswap -p 65536 -L big $I"),
+    plain("swap-old", "2M", "printf SWAP-SPACE | dd of=$I bs=1 seek=4086 conv=notrunc"),
+    image(
+        "swap-s1",
+        "2M",
+        "mkswap -L rest $I; printf 'S1SUSPEND\\0' | dd of=$I bs=1 seek=4086 conv=notrunc",
+        HIBERNATED,
+    ),
+    image(
+        "swap-s2",
+        "2M",
+        "mkswap $I; printf 'S2SUSPEND\\0' | dd of=$I bs=1 seek=4086 conv=notrunc",
+        HIBERNATED,
+    ),
+    image(
+        "swap-ul",
+        "2M",
+        "mkswap -p 65536 $I; printf 'ULSUSPEND\\0' | dd of=$I bs=1 seek=65526 conv=notrunc",
+        HIBERNATED,
+    ),
+    image(
+        "swap-linhib",
+        "2M",
+        "mkswap $I; printf LINHIB0001 | dd of=$I bs=1 seek=4086 conv=notrunc",
+        HIBERNATED,
+    ),
+    image(
+        "swap-tuxonice",
+        "2M",
+        "mkswap $I; printf '\\355\\303\\002\\351\\230\\126\\345\\014' | dd of=$I bs=1 conv=notrunc",
+        HIBERNATED,
+    ),
+];
