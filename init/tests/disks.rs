@@ -75,6 +75,12 @@ fn a_damaged_gpt_says_which_copy() {
     back[end - 512] ^= 1;
     assert!(look(back).notes[0].contains("backup GPT is damaged"));
     front[end - 512] ^= 1;
+    let report = look(front.clone());
+    assert_eq!((report.kind.as_deref(), report.state.as_deref()), (Some("gpt"), Some("damaged")));
+    assert_eq!(report.partitions.len(), 2);
+    assert!(report.notes[0].contains("both copies of the GPT are damaged"), "{:?}", report.notes);
+    front[512..34 * 512].fill(0);
+    front[end - 33 * 512..].fill(0);
     let report = look(front);
     assert_eq!(report.kind.as_deref(), Some("dos"));
     assert!(report.notes[0].contains("protective MBR"));

@@ -1,44 +1,66 @@
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
-use rescue_schema::report::{BlockReport, DisksReport, ProbeReport, ProbeResult};
+use rescue_schema::report::{BlockReport, DisksReport};
 
+use super::disks_worker::{self, Job};
 use super::{Command, Usage, disks_text, drivers};
 use crate::disk::{mountinfo, tree};
 use crate::sys::files::read_capped;
 
-/// What a disk may take to answer. A healthy one takes milliseconds, a dying one minutes.
+/// What a device may take to answer. A healthy one takes milliseconds, a dying one minutes.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// Longest time that may be asked for instead, in seconds.
+const LONGEST: u64 = 3600;
 
 pub(super) const COMMAND: Command = Command {
     name: "disks",
     links: &[],
-    usage: "[DEV…] [--json]",
+    usage: "[DEV…] [--json] [--wait SECONDS]",
     about: "the disks, and what is on them",
     run,
 };
 
-fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
-    let (options, only): (Vec<String>, Vec<String>) = args.iter().cloned().partition(|a| a.starts_with('-'));
-    if let Some(other) = options.iter().find(|a| *a != "--json") {
-        return Err(Usage(format!("{other:?} is not an option")).into());
+struct Wish {
+    only: Vec<String>,
+    json: bool,
+    limit: Duration,
+}
+
+fn parse(args: &[String]) -> Result<Wish, Usage> {
+    let mut wish = Wish { only: Vec::new(), json: false, limit: DEADLINE };
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--json" => wish.json = true,
+            "--wait" => {
+                let seconds = args.next().and_then(|s| s.parse().ok()).filter(|s| (1..=LONGEST).contains(s));
+                let seconds = seconds.ok_or_else(|| Usage("--wait wants seconds, 1 to 3600".into()))?;
+                wish.limit = Duration::from_secs(seconds);
+            }
+            option if option.starts_with('-') => return Err(Usage(format!("{option:?} is not an option"))),
+            device => wish.only.push(device.into()),
+        }
     }
-    let disks = look(&only)?;
-    if let Some(missing) = only.iter().find(|o| !disks.iter().any(|d| paths(d).iter().any(|(p, _)| p == *o)))
-    {
+    Ok(wish)
+}
+
+fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
+    if args == ["--worker"] {
+        return disks_worker::work();
+    }
+    let wish = parse(args)?;
+    let disks = survey(&wish.only, true, wish.limit)?;
+    if let Some(missing) = wish.only.iter().find(|o| !disks.iter().any(|d| has(d, o))) {
         anyhow::bail!("{missing} is not here: `rescue disks` lists what is");
     }
     let report = DisksReport { disks };
-    if options.is_empty() {
-        print!("{}", disks_text::tree(&report, disks_text::colours()));
-    } else {
+    if wish.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{}", disks_text::tree(&report, disks_text::colours()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -48,63 +70,124 @@ pub(super) fn mountinfo() -> anyhow::Result<Vec<u8>> {
     read_capped(Path::new("/proc/self/mountinfo"), 16 << 20).context("reading the mounts")
 }
 
-/// The disks with what is on them; where `only` names any, those alone.
+/// The disks with what is on them; where `only` names any, those alone. Their health is not asked for.
 pub(super) fn look(only: &[String]) -> anyhow::Result<Vec<BlockReport>> {
+    survey(only, false, DEADLINE)
+}
+
+fn survey(only: &[String], health: bool, limit: Duration) -> anyhow::Result<Vec<BlockReport>> {
     drivers::settled();
     let mut disks = tree::observe(Path::new("/"), &mountinfo::parse(&mountinfo()?));
     if !only.is_empty() {
-        disks.retain(|d| paths(d).iter().any(|(path, _)| only.contains(path)));
+        disks.retain(|d| only.iter().any(|path| has(d, path)));
     }
-    let found = probe_all(&disks)?;
+    let answers = disks_worker::run(&jobs(&disks, health), limit)?;
+    let mut found = answers.probes;
+    suspended(&disks, &mut |path| {
+        let why = format!("suspended: reads wait until `dmsetup resume {path}`");
+        found.insert(path.into(), disks_worker::unreadable(why));
+    });
     for disk in &mut disks {
         tree::fill(disk, &found);
+    }
+    if health {
+        tree::fill_health(&mut disks, &answers.health);
     }
     Ok(disks)
 }
 
-/// Has a child look at every disk. A read that a dying disk never answers cannot be interrupted, not
-/// even by SIGKILL, so it must not be a thread of ours: this process could then not exit either.
-fn probe_all(disks: &[BlockReport]) -> anyhow::Result<HashMap<String, ProbeReport>> {
-    let groups: Vec<Vec<(String, u64)>> = disks.iter().map(paths).collect();
-    let mut child = std::process::Command::new("/proc/self/exe")
-        .arg0("rescue")
-        .args(["probe", "--each"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("starting the probe")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        serde_json::to_writer(&stdin, &groups).context("handing the disks to the probe")?;
-        stdin.flush()?;
-    }
-    let (sender, answers) = mpsc::channel();
-    if let Some(stdout) = child.stdout.take() {
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if let Ok(answer) = serde_json::from_str::<(String, ProbeReport)>(&line) {
-                    let _ = sender.send(answer);
-                }
-            }
-        });
-    }
-    let mut found = HashMap::new();
-    let end = Instant::now() + DEADLINE;
-    while let Ok((path, report)) = answers.recv_timeout(end.saturating_duration_since(Instant::now())) {
-        found.insert(path, report);
-    }
-    let _ = child.kill();
-    for (path, _) in groups.into_iter().flatten() {
-        found.entry(path).or_insert_with(|| ProbeReport {
-            result: ProbeResult::Unreadable,
-            notes: vec![format!("no answer within {} s", DEADLINE.as_secs())],
-            ..ProbeReport::default()
-        });
-    }
-    Ok(found)
+/// Whether a path is that of a device or of what is on it.
+fn has(block: &BlockReport, path: &str) -> bool {
+    block.path == path
+        || block.paths.iter().any(|p| path.strip_prefix("/dev/") == Some(&p.name))
+        || block.children.iter().any(|c| has(c, path))
 }
 
-fn paths(block: &BlockReport) -> Vec<(String, u64)> {
-    let own = [(block.path.clone(), block.sector_size)];
-    own.into_iter().chain(block.children.iter().flat_map(paths)).collect()
+/// A job for each device with its partitions, so that one which hangs takes nothing else along: what is
+/// built on several disks is read once, whichever of them are dying.
+fn jobs(disks: &[BlockReport], health: bool) -> Vec<Job> {
+    fn add(block: &BlockReport, seen: &mut std::collections::HashSet<String>, jobs: &mut Vec<Job>) {
+        if !seen.insert(block.path.clone()) {
+            return;
+        }
+        let mut devices = Vec::new();
+        let readable = |b: &BlockReport| b.size > 0 && b.state.as_deref() != Some("suspended");
+        if readable(block) {
+            devices.push((block.path.clone(), block.sector_size));
+        }
+        let mut built = Vec::new();
+        for child in &block.children {
+            if child.partition.is_some() && readable(child) && seen.insert(child.path.clone()) {
+                devices.push((child.path.clone(), child.sector_size));
+                built.extend(&child.children);
+            } else {
+                built.push(child);
+            }
+        }
+        if !devices.is_empty() {
+            jobs.push(Job::Probe(devices));
+        }
+        for child in built {
+            add(child, seen, jobs);
+        }
+    }
+    let (mut seen, mut jobs) = (std::collections::HashSet::new(), Vec::new());
+    for disk in disks {
+        add(disk, &mut seen, &mut jobs);
+    }
+    if health {
+        let asked = disks.iter().filter_map(|d| tree::protocol(d).map(|p| Job::Health(d.path.clone(), p)));
+        jobs.extend(asked);
+    }
+    jobs
+}
+
+fn suspended(blocks: &[BlockReport], each: &mut dyn FnMut(&str)) {
+    for block in blocks {
+        if block.state.as_deref() == Some("suspended") {
+            each(&block.path);
+        }
+        suspended(&block.children, each);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rescue_schema::report::PartitionReport;
+
+    #[test]
+    fn what_is_built_on_several_disks_is_read_once_and_alone() {
+        let device = |path: &str, children: Vec<BlockReport>| BlockReport {
+            path: path.into(),
+            size: 1,
+            children,
+            ..BlockReport::default()
+        };
+        let part = |path: &str, children| BlockReport {
+            partition: Some(PartitionReport::default()),
+            ..device(path, children)
+        };
+        let volume = BlockReport { state: Some("suspended".into()), ..device("/dev/mapper/root", vec![]) };
+        let array = device("/dev/md0", vec![volume]);
+        let disks = [
+            device("/dev/sda", vec![part("/dev/sda1", vec![array.clone()])]),
+            device("/dev/sdb", vec![part("/dev/sdb1", vec![array])]),
+        ];
+        let jobs: Vec<String> = jobs(&disks, true).iter().map(|job| format!("{job:?}")).collect();
+        assert_eq!(jobs.len(), 3, "{jobs:?}");
+        assert!(jobs[0].contains("sda1") && !jobs[0].contains("md0"));
+        assert!(jobs[1].contains("md0") && jobs[2].contains("sdb1"));
+        let mut held = Vec::new();
+        suspended(&disks[..1], &mut |path| held.push(path.to_string()));
+        assert_eq!(held, ["/dev/mapper/root"]);
+    }
+
+    #[test]
+    fn wishes_are_checked() {
+        let parse = |args: &[&str]| parse(&args.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert!(parse(&["--wait"]).is_err() && parse(&["--wait", "0"]).is_err() && parse(&["-x"]).is_err());
+        let wish = parse(&["/dev/sda", "--wait", "30", "--json"]).ok().unwrap();
+        assert!(wish.json && wish.limit.as_secs() == 30 && wish.only == ["/dev/sda"]);
+    }
 }

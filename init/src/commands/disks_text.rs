@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::IsTerminal;
 
-use rescue_schema::report::{BlockReport, DisksReport, ProbeResult};
+use rescue_schema::report::{BlockReport, DisksReport, PathReport, ProbeResult};
 
 /// Columns of the narrowest terminal that is common: a serial console.
 const WIDTH: usize = 80;
@@ -94,11 +94,15 @@ impl View {
             return;
         }
         let id = if block.partition.is_none() && block.model.is_some() {
-            block.model.clone()
+            Some([&block.model, &block.serial].into_iter().flatten().cloned().collect::<Vec<_>>().join(" "))
         } else {
             block.probe.uuid.clone().or_else(|| block.serial.clone())
         };
-        let columns = format!("{:>5} {:<width$} ", size(block.size), cut(&what(block), width));
+        let mut words = what(block);
+        if let Some(role) = role(block).filter(|role| words.chars().count() + role.chars().count() < width) {
+            words = format!("{words} {role}");
+        }
+        let columns = format!("{:>5} {:<width$} ", size(block.size), cut(&words, width));
         self.line(&[
             (&format!("{label:<names$} "), style),
             (&columns, Style::Plain),
@@ -156,9 +160,57 @@ fn what(block: &BlockReport) -> String {
     [built, content, label].into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
+/// What a partition is for, by its type, where what is on it does not say that already.
+fn role(block: &BlockReport) -> Option<String> {
+    const PLAIN: &[&str] =
+        &["Linux", "Linux LVM", "Linux RAID", "Linux swap", "Windows data", "Windows", "FAT32", "extended"];
+    let purpose = block.partition.as_ref()?.purpose.as_deref()?;
+    let told = block.probe.kind.is_none() || PLAIN.contains(&purpose);
+    (!told).then(|| format!("({purpose})"))
+}
+
+/// What a disk is to be known by beside its model, and that it is well.
+fn standing(block: &BlockReport) -> Option<String> {
+    let mut words = Vec::new();
+    if let Some(health) = block.health.as_ref().filter(|h| h.word != "unknown") {
+        if health.word == "good" {
+            words.push("health good".to_string());
+        }
+        words.extend(health.temperature.map(|t| format!("{t} °C")));
+        words.extend(health.hours.map(|hours| format!("{hours} h")));
+        words.extend(health.used.map(|used| format!("{used} % used")));
+    }
+    words.extend(block.slot.as_ref().map(|slot| format!("at {slot}")));
+    words.extend(block.namespace.filter(|n| *n != 1).map(|n| format!("namespace {n}")));
+    words.extend(block.backing.as_ref().map(|file| format!("file {file}")));
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+fn health(block: &BlockReport) -> Option<(String, Style)> {
+    let health = block.health.as_ref()?;
+    let why = health.why.join("; ");
+    match health.word.as_str() {
+        "good" => None,
+        "failing" => Some((format!("FAILING: {why}"), Style::Bad)),
+        "unknown" => Some((format!("health unknown: {why}"), Style::Dim)),
+        word => Some((format!("{word}: {why}"), Style::Warning)),
+    }
+}
+
 /// What is to be said of a device below its line.
 fn facts(block: &BlockReport) -> Vec<(String, Style)> {
     let mut facts = Vec::new();
+    facts.extend(standing(block).map(|words| (words, Style::Dim)));
+    if !block.paths.is_empty() {
+        let path = |p: &PathReport| match p.state.as_deref() {
+            Some("running" | "live") | None => p.name.clone(),
+            Some(state) => format!("{} ({state})", p.name),
+        };
+        let paths: Vec<String> = block.paths.iter().map(path).collect();
+        facts.push((format!("{} paths: {}", paths.len(), paths.join(", ")), Style::Dim));
+    }
+    facts.extend(health(block));
+    facts.extend(block.state.as_ref().map(|state| (state.clone(), Style::Bad)));
     match block.probe.result {
         ProbeResult::Unreadable => {
             facts.push(("UNREADABLE: this is not to say that it is empty".into(), Style::Bad))

@@ -10,6 +10,7 @@ mod completions;
 mod console;
 mod disks;
 mod disks_text;
+mod disks_worker;
 mod drivers;
 mod log;
 mod modprobe;

@@ -18,9 +18,6 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
-    if args == ["--each"] {
-        return each();
-    }
     let json = args.iter().any(|a| a == "--json");
     let names: Vec<&String> = args.iter().filter(|a| *a != "--json").collect();
     let [name] = names.as_slice() else {
@@ -32,40 +29,6 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     // Who reads it may have read enough: `rescue probe … | head`.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if report.result == ProbeResult::Unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// For `rescue disks`: devices as JSON on stdin, a list a disk; a line of JSON for each as it answers.
-/// A thread a disk, so that one which never answers keeps none of the others waiting.
-fn each() -> anyhow::Result<ExitCode> {
-    let groups: Vec<Vec<(String, u64)>> = serde_json::from_reader(std::io::stdin().lock())?;
-    let threads = groups.into_iter().map(|group| {
-        std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
-            for (path, sector) in group {
-                let report = match block::open(Path::new(&path)) {
-                    Ok(source) => probe::device(&Reader::new(&source, sector)),
-                    Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ENOMEDIUM as i32) => {
-                        ProbeReport {
-                            result: ProbeResult::Nothing,
-                            notes: vec!["empty: no medium in the drive".into()],
-                            ..ProbeReport::default()
-                        }
-                    }
-                    Err(error) => ProbeReport {
-                        result: ProbeResult::Unreadable,
-                        notes: vec![format!("opening {path}: {error}")],
-                        ..ProbeReport::default()
-                    },
-                };
-                if let Ok(line) = serde_json::to_string(&(path, report)) {
-                    println!("{line}");
-                }
-            }
-        })
-    });
-    for thread in threads.collect::<std::io::Result<Vec<_>>>().context("starting a thread a disk")? {
-        let _ = thread.join();
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn describe(name: &str, report: &ProbeReport, depth: usize) -> String {

@@ -5,6 +5,7 @@
 
 pub mod bytes;
 pub mod fstab;
+pub mod health;
 pub mod holders;
 pub mod mount;
 pub mod mountinfo;

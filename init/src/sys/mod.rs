@@ -24,6 +24,7 @@ pub mod ready;
 pub mod secrets;
 pub mod shared_file;
 pub mod signals;
+pub mod smart;
 pub mod spawn;
 pub mod time;
 pub mod tty;

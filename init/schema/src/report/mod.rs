@@ -11,7 +11,7 @@ mod probe;
 mod status;
 
 pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
-pub use disks::{BlockReport, DisksReport, MountPoint};
+pub use disks::{BlockReport, DisksReport, HealthReport, MountPoint, PathReport};
 pub use log::LogLine;
 pub use mounts::{BusyMount, Holder, MountReport, UnmountReport};
 pub use net::{LinkReport, NetReport};

@@ -117,6 +117,10 @@ pub struct PartitionReport {
     pub uuid: Option<String>,
     /// Whether it is marked as one to boot from.
     pub bootable: bool,
+    /// What else it is marked as: `active`, `hidden`, `required`, `legacy-boot`, `read-only`, `no-auto`…
+    pub flags: Vec<String>,
+    /// Number of the partition that it lies in: of the MBR partition around a BSD disklabel.
+    pub parent: Option<u32>,
     /// What is on it, when an image or whole disk was probed.
     pub content: Option<Box<ProbeReport>>,
 }

@@ -9,6 +9,7 @@ mod apfs;
 mod bcachefs;
 mod befs;
 mod btrfs;
+mod container;
 mod cramfs;
 mod erofs;
 mod exfat;
@@ -25,7 +26,6 @@ mod nilfs2;
 mod ntfs;
 mod ntfs_files;
 mod ocfs2;
-mod others;
 mod refs;
 mod reiserfs;
 mod romfs;
@@ -75,12 +75,7 @@ impl Format {
 }
 
 /// What holds others. Where a member of one looks like its own content, the container comes first.
-const CONTAINERS: &[Format] = &[
-    Format::new("md", others::md),
-    Format::new("lvm", others::lvm),
-    Format::new("luks", others::luks),
-    Format::new("bitlocker", others::bitlocker),
-];
+const CONTAINERS: &[Format] = container::FORMATS;
 
 /// File systems and swap; those with long magic numbers before those whose proof is weaker.
 const FILE_SYSTEMS: &[Format] = &[

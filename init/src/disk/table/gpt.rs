@@ -1,118 +1,351 @@
-//! GPT (UEFI 2.10, chapter 5): both copies checked, the good one used.
+//! GPT (UEFI 2.10, chapter 5): both copies are checked and the better one is used. Where neither is whole,
+//! what can still be read of them is shown as what it is.
 
-use rescue_schema::report::{PartitionReport, SignatureReport};
+use rescue_schema::report::{PartitionReport, Proof, SignatureReport};
 
-use super::{Table, complaints};
-use crate::disk::source::{Answer, Bytes, Reader, crc32};
+use super::Table;
+use super::gpt_names::purpose;
+use super::mbr::Mbr;
+use crate::disk::source::{Answer, Bytes, Endian, Reader, crc32};
 
 /// Largest entry array that is read, in bytes; the usual one has 16 KiB.
 const ENTRIES: u64 = 1 << 20;
+/// Bytes of an entry and how many there are, where no header says so.
+const USUAL: (u32, u32) = (128, 128);
+const LDM_METADATA: &str = "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3";
+const BASIC_DATA: &str = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7";
 
-struct Copy {
-    header: Bytes,
-    entries: Bytes,
-    entry: usize,
-    /// Bytes of the sectors that its numbers count.
-    sector: u64,
+/// How much of a copy can be believed, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    /// Both checksums hold.
+    Whole,
+    /// The entries are those that the header vouches for; the header's own checksum is wrong.
+    Header,
+    /// The header is whole, its entries have changed.
+    Entries,
+    /// The array stands where it usually does, and no header speaks for it.
+    Alone,
 }
 
-pub(super) fn probe(reader: &Reader<'_>) -> Answer<Table> {
-    // An image does not say its sector size; the header's place does.
-    for sector in [reader.sector, 512, 4096] {
-        let primary = copy(reader, sector, 1);
-        let last = (reader.size() / sector).saturating_sub(1);
-        let backup = copy(reader, sector, last);
-        let (good, note) = match (primary, backup) {
-            (Ok(Some(p)), Ok(Some(_))) => (p, None),
-            (Ok(Some(p)), _) => (p, Some("the backup GPT is damaged or not at the end of the disk")),
-            (_, Ok(Some(b))) => (b, Some("the primary GPT is damaged; its backup was used")),
-            (Err(why), _) if sector == 4096 => return Err(why),
-            _ => continue,
-        };
-        return Ok(table(reader, &good, note));
+struct Copy {
+    trust: Trust,
+    /// Sector that it was found at.
+    at: u64,
+    /// Bytes of the sectors that its numbers count.
+    sector: u64,
+    header: Option<Header>,
+    entries: Bytes,
+    entry: usize,
+}
+
+struct Header {
+    alternate: u64,
+    first_usable: u64,
+    last_usable: u64,
+    disk: Option<String>,
+    entries_at: u64,
+    entry: u32,
+    count: u32,
+    entries_crc: u32,
+    whole: bool,
+}
+
+fn header(bytes: &Bytes, at: u64) -> Option<Header> {
+    let size = usize::try_from(bytes.u32(12)?).ok()?;
+    if !bytes.is(0, b"EFI PART") {
+        return None;
+    }
+    let sealed = bytes.slice(0, size.clamp(92, 512)).map(<[u8]>::to_vec).and_then(|mut copy| {
+        copy.get_mut(16..20)?.fill(0);
+        Some(!crc32(0xEDB8_8320, !0, &copy))
+    });
+    let whole = (92..=512).contains(&size) && bytes.u64(24)? == at && sealed == bytes.u32(16);
+    Some(Header {
+        alternate: bytes.u64(32)?,
+        first_usable: bytes.u64(40)?,
+        last_usable: bytes.u64(48)?,
+        disk: bytes.guid(56),
+        entries_at: bytes.u64(72)?,
+        count: bytes.u32(80)?,
+        entry: bytes.u32(84)?,
+        entries_crc: bytes.u32(88)?,
+        whole,
+    })
+}
+
+/// The copy whose header is at this sector; `None` where nothing of one is.
+fn copy(reader: &Reader<'_>, sector: u64, at: u64) -> Answer<Copy> {
+    let Some(bytes) = at.checked_mul(sector).map_or(Ok(None), |place| reader.get(place, 512))? else {
+        return Ok(None);
+    };
+    let Some(header) = header(&bytes, at) else { return Ok(None) };
+    let length = u64::from(header.entry) * u64::from(header.count);
+    let sane = (128..=4096).contains(&header.entry) && header.entry.is_power_of_two() && header.count > 0;
+    if !sane || length > ENTRIES {
+        return Ok(None);
+    }
+    let (Some(start), Ok(length)) = (header.entries_at.checked_mul(sector), usize::try_from(length)) else {
+        return Ok(None);
+    };
+    let Some(entries) = reader.get(start, length)? else { return Ok(None) };
+    let sealed = header.entries_crc == !crc32(0xEDB8_8320, !0, &entries.0);
+    let trust = match (header.whole, sealed) {
+        (true, true) => Trust::Whole,
+        (false, true) => Trust::Header,
+        (true, false) => Trust::Entries,
+        (false, false) => return Ok(None),
+    };
+    let entry = usize::try_from(header.entry).unwrap_or(128);
+    Ok(Some(Copy { trust, at, sector, header: Some(header), entries, entry }))
+}
+
+/// An entry array that no header speaks for, after the primary's place or before the backup's.
+fn alone(reader: &Reader<'_>, sector: u64, last: u64) -> Answer<Copy> {
+    let length = USUAL.0 * USUAL.1;
+    let before = last.checked_sub(u64::from(length) / sector);
+    for at in [Some(2), before] {
+        let Some(place) = at.and_then(|at| at.checked_mul(sector)) else { continue };
+        let Ok(Some(entries)) = reader.get(place, usize::try_from(length).unwrap_or(0)) else { continue };
+        let mut known = 0;
+        let sound = entries.0.chunks_exact(128).map(|raw| Bytes(raw.to_vec())).all(|e| {
+            let Some(kind) = e.guid(0).filter(|_| !is_unused(&e)) else { return true };
+            known += usize::from(purpose(&kind).is_some());
+            e.u64(32).zip(e.u64(40)).is_some_and(|(first, end)| first > 1 && first <= end && end < last)
+        });
+        if sound && known > 0 {
+            let at = if at == Some(2) { 1 } else { last };
+            return Ok(Some(Copy { trust: Trust::Alone, at, sector, header: None, entries, entry: 128 }));
+        }
     }
     Ok(None)
 }
 
-fn copy(reader: &Reader<'_>, sector: u64, at: u64) -> Answer<Copy> {
-    let Some(header) = reader.get(at.saturating_mul(sector), 512)? else { return Ok(None) };
-    let Some((start, entry, count)) = checked(&header, at) else { return Ok(None) };
-    let length = u64::from(entry) * u64::from(count);
-    let (Some(start), true, Ok(length)) =
-        (start.checked_mul(sector), length <= ENTRIES, usize::try_from(length))
-    else {
-        return Ok(None);
-    };
-    let Some(entries) = reader.get(start, length)? else { return Ok(None) };
-    let right = header.u32(88) == Some(!crc32(0xEDB8_8320, !0, &entries.0));
-    let Ok(entry) = usize::try_from(entry) else { return Ok(None) };
-    Ok(right.then_some(Copy { header, entries, entry, sector }))
+fn is_unused(entry: &Bytes) -> bool {
+    entry.slice(0, 16).is_none_or(|kind| kind.iter().all(|b| *b == 0))
 }
 
-/// Where the entries start (sector), bytes of one, and how many: when the header is right.
-fn checked(header: &Bytes, at: u64) -> Option<(u64, u32, u32)> {
-    let size = usize::try_from(header.u32(12)?).ok()?;
-    if !header.is(0, b"EFI PART") || !(92..=512).contains(&size) || header.u64(24)? != at {
-        return None;
-    }
-    let mut bytes = header.slice(0, size)?.to_vec();
-    bytes.get_mut(16..20)?.fill(0);
-    if header.u32(16)? != !crc32(0xEDB8_8320, !0, &bytes) {
-        return None;
-    }
-    let (count, entry) = (header.u32(80)?, header.u32(84)?);
-    ((128..=4096).contains(&entry) && entry.is_power_of_two()).then_some((header.u64(72)?, entry, count))
-}
-
-fn table(reader: &Reader<'_>, copy: &Copy, note: Option<&str>) -> Option<Table> {
-    let mut partitions = Vec::new();
-    for (number, raw) in (1u32..).zip(copy.entries.0.chunks_exact(copy.entry)) {
-        let e = Bytes(raw.get(..128)?.to_vec());
-        if e.slice(0, 16)?.iter().all(|b| *b == 0) {
+pub(super) fn probe(reader: &Reader<'_>, mbr: Option<&Mbr>) -> Answer<Table> {
+    let mut sectors = vec![reader.sector, 512, 4096];
+    sectors.dedup();
+    let mut unreadable = None;
+    // An image does not say its sector size; the header's place does.
+    for sector in &sectors {
+        let last = (reader.size() / sector).saturating_sub(1);
+        if last < 2 {
             continue;
         }
-        let (first, last) = (e.u64(32)?, e.u64(40)?);
-        let kind = e.guid(0)?;
-        let name: Vec<u16> =
-            (0..36).filter_map(|i| e.u16(56 + i * 2)).take_while(|unit| *unit != 0).collect();
-        let name = String::from_utf16_lossy(&name);
-        partitions.push(PartitionReport {
-            number,
-            start: first.saturating_mul(copy.sector),
-            size: last.saturating_add(1).saturating_sub(first).saturating_mul(copy.sector),
-            purpose: purpose(&kind).map(Into::into),
-            kind,
-            name: (!name.is_empty()).then_some(name),
-            uuid: e.guid(16),
-            bootable: e.u64(48)? & 4 != 0,
-            content: None,
-        });
+        let mut keep = |answer: Answer<Copy>| {
+            answer.unwrap_or_else(|why| {
+                unreadable.get_or_insert(why);
+                None
+            })
+        };
+        let primary = keep(copy(reader, *sector, 1));
+        // Where the disk used to end, as the primary and the protective MBR remember it.
+        let told = primary.as_ref().and_then(|p| p.header.as_ref()).map(|h| h.alternate);
+        let mut places = vec![last];
+        places.extend(
+            told.into_iter().chain(mbr.and_then(Mbr::last_sector)).filter(|at| *at > 1 && *at < last),
+        );
+        places.dedup();
+        let backups = places.into_iter().filter_map(|at| keep(copy(reader, *sector, at)));
+        let backup = backups.min_by_key(|copy| copy.trust);
+        if primary.is_some() || backup.is_some() {
+            let note = unreadable.take();
+            return Ok(choose(reader, primary, backup, last, mbr, note.map(|why| why.0)));
+        }
     }
-    let mut notes: Vec<String> = note.map(Into::into).into_iter().collect();
-    notes.append(&mut complaints(&partitions, reader.size()));
+    if mbr.is_some_and(|mbr| mbr.protective) {
+        for sector in &sectors {
+            let last = (reader.size() / sector).saturating_sub(1);
+            if let Some(copy) = alone(reader, *sector, last)? {
+                return Ok(choose(reader, Some(copy), None, last, mbr, unreadable.map(|why| why.0)));
+            }
+        }
+    }
+    unreadable.map_or(Ok(None), Err)
+}
+
+fn choose(
+    reader: &Reader<'_>,
+    primary: Option<Copy>,
+    backup: Option<Copy>,
+    last: u64,
+    mbr: Option<&Mbr>,
+    unreadable: Option<String>,
+) -> Option<Table> {
+    let whole = |copy: &Option<Copy>| copy.as_ref().is_some_and(|c| c.trust == Trust::Whole);
+    let trust = |copy: &Option<Copy>| copy.as_ref().map_or(Trust::Alone, |c| c.trust);
+    let mut notes: Vec<String> = unreadable.into_iter().collect();
+    let mut repair = None;
+    let mut state = "clean";
+    let alternate = primary.as_ref().and_then(|p| p.header.as_ref()).map(|h| h.alternate);
+    match (whole(&primary), whole(&backup)) {
+        (true, true) => {
+            let pair = primary.as_ref().zip(backup.as_ref());
+            if pair.is_some_and(|(p, b)| p.entries.0 != b.entries.0 || disk(p) != disk(b)) {
+                state = "damaged";
+                notes.push(
+                    "the two copies of the GPT differ; the kernel uses the primary: `gdisk DEV`, v".into(),
+                );
+            } else if let Some((_, b)) = pair.filter(|(_, b)| b.at < last) {
+                notes.push(format!(
+                    "the disk has grown: the backup GPT is at sector {}, the disk ends at {last}; \
+                     `sgdisk -e DEV` moves it there",
+                    b.at
+                ));
+                repair = Some("sgdisk -e DEV");
+            }
+        }
+        (true, false) => {
+            state = "damaged";
+            match alternate.filter(|at| *at > last) {
+                Some(at) => notes.push(format!(
+                    "the backup GPT is beyond the end: {} sectors are missing of the disk that was partitioned",
+                    at - last
+                )),
+                None => {
+                    notes.push("the backup GPT is damaged or gone; `sgdisk -e DEV` writes it again".into());
+                    repair = Some("sgdisk -e DEV");
+                }
+            }
+        }
+        (false, true) => {
+            state = "damaged";
+            notes.push(
+                "the primary GPT is damaged; its backup was used. The kernel shows none of these partitions \
+                 until `sgdisk -e DEV` has restored it (or `gdisk DEV`, then r, b, w)"
+                    .into(),
+            );
+            repair = Some("sgdisk -e DEV");
+        }
+        (false, false) => {
+            state = "damaged";
+            let what = match trust(&primary).min(trust(&backup)) {
+                Trust::Header => "the entries are those that a damaged header vouches for",
+                Trust::Entries => "the header is whole, but the entries have changed since it was written",
+                _ => "the entries stand alone, without a header",
+            };
+            notes.push(format!(
+                "both copies of the GPT are damaged: {what}. Compare before you write: `gdisk DEV`, r, v"
+            ));
+        }
+    }
+    let use_backup = match (&primary, &backup) {
+        (Some(p), Some(b)) => b.trust < p.trust,
+        (primary, _) => primary.is_none(),
+    };
+    let good = if use_backup { backup? } else { primary? };
+    let mut partitions = partitions(&good);
+    if good.trust > Trust::Header {
+        partitions
+            .retain(|p| p.size > 0 && p.start.checked_add(p.size).is_some_and(|end| end <= reader.size()));
+    }
+    usable(&good, &partitions, &mut notes);
+    hybrid(mbr, &partitions, good.sector, &mut notes);
+    if partitions.iter().any(|p| p.kind == LDM_METADATA) {
+        notes.push("a Windows dynamic disk: `ldmtool create all` maps its volumes".into());
+    }
     let signature = SignatureReport {
         kind: "gpt".into(),
         usage: "partition-table".into(),
-        offset: copy.header.u64(24)?.saturating_mul(copy.sector),
-        uuid: copy.header.guid(56),
-        state: Some(if note.is_some() { "damaged" } else { "clean" }.into()),
+        offset: good.at.saturating_mul(good.sector),
+        uuid: disk(&good).map(Into::into),
+        proof: match good.trust {
+            Trust::Whole => Proof::Checksum,
+            Trust::Header | Trust::Entries => Proof::Fields,
+            Trust::Alone => Proof::Magic,
+        },
+        state: Some(state.into()),
+        block_size: Some(good.sector),
+        repair: repair.map(Into::into),
         notes,
         ..SignatureReport::default()
     };
     Some((signature, partitions))
 }
 
-fn purpose(kind: &str) -> Option<&'static str> {
-    Some(match kind {
-        "c12a7328-f81f-11d2-ba4b-00a0c93ec93b" => "EFI system",
-        "21686148-6449-6e6f-744e-656564454649" => "BIOS boot",
-        "0fc63daf-8483-4772-8e79-3d69d8477de4" => "Linux",
-        "4f68bce3-e8cd-4db1-96e7-fbcaf984b709" => "Linux root (x86-64)",
-        "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f" => "Linux swap",
-        "e6d6d379-f507-44c2-a23c-238f2a3df928" => "Linux LVM",
-        "a19d880f-05fc-4d3b-a006-743f0f84911e" => "Linux RAID",
-        "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7" => "Windows data",
-        "e3c9e316-0b5c-4db8-817d-f92df00215ae" => "Windows reserved",
-        _ => return None,
-    })
+fn disk(copy: &Copy) -> Option<&str> {
+    copy.header.as_ref()?.disk.as_deref()
+}
+
+fn partitions(copy: &Copy) -> Vec<PartitionReport> {
+    let mut partitions = Vec::new();
+    for (number, raw) in (1u32..).zip(copy.entries.0.chunks_exact(copy.entry)) {
+        let e = Bytes(raw.get(..128).unwrap_or_default().to_vec());
+        let fields = |e: &Bytes| Some((e.guid(0)?, e.u64(32)?, e.u64(40)?, e.u64(48)?));
+        let Some((kind, first, last, attributes)) = fields(&e).filter(|_| !is_unused(&e)) else { continue };
+        partitions.push(PartitionReport {
+            number,
+            start: first.saturating_mul(copy.sector),
+            size: last.saturating_add(1).saturating_sub(first).saturating_mul(copy.sector),
+            purpose: purpose(&kind).map(Into::into),
+            name: e.utf16(56, 72, Endian::Little),
+            uuid: e.guid(16),
+            bootable: attributes & 4 != 0,
+            flags: flags(&kind, attributes),
+            kind,
+            ..PartitionReport::default()
+        });
+    }
+    partitions
+}
+
+/// Attributes by name (UEFI 2.10 table 5-8; Microsoft's, ChromeOS's and the discoverable partitions' own).
+fn flags(kind: &str, attributes: u64) -> Vec<String> {
+    const COMMON: &[(u32, &str)] = &[(0, "required"), (1, "no-block-io"), (2, "legacy-boot")];
+    const MICROSOFT: &[(u32, &str)] =
+        &[(60, "read-only"), (61, "shadow-copy"), (62, "hidden"), (63, "no-drive-letter")];
+    const DISCOVERABLE: &[(u32, &str)] = &[(59, "grow"), (60, "read-only"), (63, "no-auto")];
+    let own = match purpose(kind) {
+        _ if kind == BASIC_DATA => MICROSOFT,
+        Some(name) if name.starts_with("Linux") || name == "EFI system" => DISCOVERABLE,
+        _ => &[],
+    };
+    let mut rest = attributes;
+    let mut flags = Vec::new();
+    for (bit, name) in COMMON.iter().chain(own) {
+        if rest >> bit & 1 == 1 {
+            flags.push((*name).to_string());
+            rest &= !(1 << bit);
+        }
+    }
+    flags.extend((0..64).filter(|bit| rest >> bit & 1 == 1).map(|bit| format!("bit-{bit}")));
+    flags
+}
+
+/// Partitions that lie on the table itself.
+fn usable(copy: &Copy, partitions: &[PartitionReport], notes: &mut Vec<String>) {
+    let Some(header) = copy.header.as_ref().filter(|_| copy.trust != Trust::Header) else { return };
+    let (first, last) = (header.first_usable.saturating_mul(copy.sector), header.last_usable);
+    let end = last.saturating_add(1).saturating_mul(copy.sector);
+    for p in partitions.iter().take(super::MOST) {
+        if p.size == 0 {
+            notes.push(format!("partition {} ends before it starts", p.number));
+        } else if p.start < first || p.start.saturating_add(p.size) > end {
+            notes.push(format!("partition {} lies outside of what the GPT says is usable", p.number));
+        }
+        if notes.len() > 2 * super::TOLD {
+            return;
+        }
+    }
+}
+
+/// What the MBR says beside the protective entry.
+fn hybrid(mbr: Option<&Mbr>, partitions: &[PartitionReport], sector: u64, notes: &mut Vec<String>) {
+    let beside = mbr.filter(|mbr| mbr.protective).map(Mbr::hybrid).unwrap_or_default();
+    if beside.is_empty() {
+        return;
+    }
+    let mut words = Vec::new();
+    for (start, count, kind) in beside {
+        let (start, size) = (start.saturating_mul(sector), count.saturating_mul(sector));
+        let same = partitions.iter().find(|p| (p.start, p.size) == (start, size));
+        words.push(match same {
+            Some(p) => format!("{kind:#x} is partition {}", p.number),
+            None => format!("{kind:#x} at byte {start} is none of the GPT's"),
+        });
+    }
+    notes.push(format!("a hybrid MBR shows some partitions to systems without GPT: {}", words.join(", ")));
 }

@@ -1,0 +1,49 @@
+//! What holds others: RAID members, encrypted volumes, physical volumes, pool members. One file a family,
+//! one row in [`FORMATS`]. What a container says of itself beyond `blkid` (its array, its group, how many
+//! of its members are missing) stands in the notes for people and in `more` for programs.
+
+mod bcache;
+mod bitlocker;
+mod ceph;
+mod ddf;
+mod drbd;
+mod fakeraid;
+mod isw;
+mod luks;
+mod luks2;
+mod lvm;
+mod lvm_text;
+mod mapper;
+mod md;
+mod stratis;
+mod vmfs;
+mod zfs;
+
+use super::{Format, signature};
+
+/// In the order in which they are asked. Those at the end of a disk leave the front to what they hold.
+pub(super) const FORMATS: &[Format] = &[
+    Format::new("md", md::probe),
+    Format::new("ddf", ddf::probe),
+    Format::new("isw", isw::probe),
+    Format::new("adaptec", fakeraid::adaptec),
+    Format::new("highpoint", fakeraid::highpoint),
+    Format::new("jmicron", fakeraid::jmicron),
+    Format::new("lsi", fakeraid::lsi),
+    Format::new("nvidia", fakeraid::nvidia),
+    Format::new("promise", fakeraid::promise),
+    Format::new("silicon", fakeraid::silicon),
+    Format::new("via", fakeraid::via),
+    Format::new("drbd", drbd::probe),
+    Format::new("lvm", lvm::probe).remains(lvm::remains),
+    Format::new("luks", luks::probe).remains(luks::remains),
+    Format::new("bitlocker", bitlocker::probe),
+    Format::new("bcache", bcache::probe),
+    Format::new("zfs", zfs::probe).remains(zfs::remains),
+    Format::new("ceph", ceph::probe),
+    Format::new("stratis", stratis::probe),
+    Format::new("vdo", mapper::vdo),
+    Format::new("verity", mapper::verity),
+    Format::new("integrity", mapper::integrity),
+    Format::new("vmfs", vmfs::probe),
+];
