@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::auth::Grant;
 use super::flow::{self, Input, Writer};
 use super::session::{self, Ends, Start, Terminal};
+use super::subsystem::Subsystem;
 use crate::sys::{log, pty, ready};
 
 /// Most variables, and the longest name with its value, that a client may set.
@@ -32,6 +33,24 @@ pub(super) struct Channel {
     pub(super) terminal: Option<Terminal>,
     environment: Vec<(String, String)>,
     running: Option<Arc<Running>>,
+}
+
+/// What a client asks to be started.
+pub(super) enum Asked<'a> {
+    Shell,
+    Command(&'a [u8]),
+    Subsystem(&'static Subsystem),
+}
+
+impl Asked<'_> {
+    /// As a forced command finds it in its environment.
+    fn original(&self) -> Option<String> {
+        match self {
+            Self::Shell => None,
+            Self::Command(line) => Some(String::from_utf8_lossy(line).into_owned()),
+            Self::Subsystem(subsystem) => Some(format!("rescue {}", subsystem.role)),
+        }
+    }
 }
 
 /// A session whose process has been started.
@@ -76,11 +95,11 @@ impl Channel {
     pub(super) fn start(
         &mut self,
         grant: &Grant,
-        command: Option<&[u8]>,
+        asked: &Asked<'_>,
         (peer, local): (SocketAddr, SocketAddr),
         handle: &Handle,
     ) -> bool {
-        if self.running.is_some() || command.is_some_and(|c| c.contains(&0)) {
+        if self.running.is_some() || matches!(asked, Asked::Command(c) if c.contains(&0)) {
             return false;
         }
         let (client, server) = (peer.ip().to_canonical(), local.ip().to_canonical());
@@ -88,13 +107,20 @@ impl Channel {
         environment
             .push(("SSH_CONNECTION".into(), format!("{client} {} {server} {}", peer.port(), local.port())));
         environment.push(("SSH_CLIENT".into(), format!("{client} {} {}", peer.port(), local.port())));
-        if let (Some(_), Some(asked)) = (&grant.options.command, command) {
-            environment.push(("SSH_ORIGINAL_COMMAND".into(), String::from_utf8_lossy(asked).into_owned()));
-        }
-        let command = grant.options.command.as_deref().map(str::as_bytes).or(command);
+        let forced = grant.options.command.as_deref().map(str::as_bytes);
+        let (command, role) = match (forced, asked) {
+            (Some(forced), asked) => {
+                environment.extend(asked.original().map(|line| ("SSH_ORIGINAL_COMMAND".to_string(), line)));
+                (Some(forced), None)
+            }
+            (None, Asked::Shell) => (None, None),
+            (None, Asked::Command(line)) => (Some(*line), None),
+            (None, Asked::Subsystem(subsystem)) => (None, Some(subsystem.role)),
+        };
         let started = session::start(&Start {
             account: &grant.account,
             command,
+            role,
             terminal: self.terminal.as_ref(),
             environment: &environment,
         });
@@ -102,8 +128,10 @@ impl Channel {
         match running {
             Ok((running, outputs)) => {
                 self.running = Some(Arc::clone(&running));
-                let greeting = match (&self.terminal, command) {
-                    (Some(terminal), None) => session::status(&grant.account, terminal.size.columns).ok(),
+                let greeting = match (&self.terminal, command, role) {
+                    (Some(terminal), None, None) => {
+                        session::status(&grant.account, terminal.size.columns).ok()
+                    }
                     _ => None,
                 };
                 tokio::spawn(serve(running, outputs, greeting, handle.clone()));

@@ -11,6 +11,7 @@
 //!                        flow.rs        bytes between a channel and a process, with backpressure
 //!                        auth.rs        who gets in: the gate, keys and their options
 //!                        session.rs     starts and signals the session's processes
+//!                        subsystem/     file transfer, as programs of their own
 //! ```
 //!
 //! `auth` and `session` are the authority of the server. The protocol side reaches them through
@@ -31,3 +32,4 @@ pub mod policy;
 mod protocol;
 pub mod session;
 mod socket;
+pub mod subsystem;

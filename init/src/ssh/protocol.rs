@@ -9,10 +9,10 @@ use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Sessi
 use russh::{ChannelId, ChannelOpenFailure, Pty, Sig};
 
 use super::auth::{self, Gate, Grant};
-use super::channel::{Channel, Running};
+use super::channel::{Asked, Channel, Running};
 use super::control::Control;
-use super::policy;
 use super::session::{self, Terminal};
+use super::{policy, subsystem};
 use crate::sys::{log, pty};
 
 /// Longest `TERM` in bytes; the longest name in terminfo is below 40.
@@ -80,12 +80,12 @@ impl Protocol {
         }
     }
 
-    fn start(&self, id: ChannelId, command: Option<&[u8]>, session: &mut Session) -> Result<(), Error> {
+    fn start(&self, id: ChannelId, asked: &Asked<'_>, session: &mut Session) -> Result<(), Error> {
         let mut state = self.shared.lock();
         let grant = state.grant.clone();
         let started = match (grant, state.channels.get_mut(&id)) {
             (Some(grant), Some(channel)) => {
-                channel.start(&grant, command, (self.shared.peer, self.shared.local), &session.handle())
+                channel.start(&grant, asked, (self.shared.peer, self.shared.local), &session.handle())
             }
             _ => false,
         };
@@ -235,7 +235,7 @@ impl Handler for Protocol {
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
-        self.start(id, None, session)
+        self.start(id, &Asked::Shell, session)
     }
 
     async fn exec_request(
@@ -244,16 +244,19 @@ impl Handler for Protocol {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Error> {
-        self.start(id, Some(command), session)
+        self.start(id, &Asked::Command(command), session)
     }
 
     async fn subsystem_request(
         &mut self,
         id: ChannelId,
-        _name: &str,
+        name: &str,
         session: &mut Session,
     ) -> Result<(), Error> {
-        reply(id, false, session)
+        match subsystem::find(name) {
+            Some(subsystem) => self.start(id, &Asked::Subsystem(subsystem), session),
+            None => reply(id, false, session),
+        }
     }
 
     async fn x11_request(

@@ -37,6 +37,8 @@ pub struct Start<'a> {
     pub account: &'a Account,
     /// A command for the login's shell; none for the shell itself, as a login shell.
     pub command: Option<&'a [u8]>,
+    /// A role of this binary to start in the place of a shell: a subsystem's.
+    pub role: Option<&'static str>,
     /// On a terminal of its own, or with three pipes.
     pub terminal: Option<&'a Terminal>,
     /// Environment beside that of the login.
@@ -74,13 +76,17 @@ pub enum Ends {
 /// No terminal, no process, or a shell that cannot be executed.
 pub fn start(start: &Start<'_>) -> io::Result<Started> {
     let account = start.account;
-    let mut command = Command::new(&account.shell);
+    let mut command =
+        Command::new(start.role.map_or(account.shell.as_path(), |_| Path::new("/proc/self/exe")));
     let shell = account.shell.file_name().unwrap_or(account.shell.as_os_str());
-    match start.command {
-        Some(line) => {
+    match (start.role, start.command) {
+        (Some(role), _) => {
+            command.arg0("rescue").arg(role);
+        }
+        (None, Some(line)) => {
             command.arg0(shell).arg("-c").arg(std::ffi::OsStr::from_bytes(line));
         }
-        None => {
+        (None, None) => {
             let mut name = std::ffi::OsString::from("-");
             name.push(shell);
             command.arg0(name);

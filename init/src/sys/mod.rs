@@ -25,6 +25,7 @@ pub mod secrets;
 pub mod shared_file;
 pub mod signals;
 pub mod spawn;
+pub mod stdio;
 pub mod time;
 pub mod tty;
 pub mod uevent;
