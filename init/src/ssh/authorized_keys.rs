@@ -26,8 +26,14 @@ pub struct Options {
     pub command: Option<String>,
     /// Whether a terminal may be had (`no-pty`, `restrict`).
     pub pty: bool,
-    /// Whether anything may be forwarded; false as soon as one kind is forbidden.
-    pub forwarding: bool,
+    /// Whether connections may be forwarded (`no-port-forwarding`, `restrict`).
+    pub port_forwarding: bool,
+    /// Whether the agent may be forwarded (`no-agent-forwarding`, `restrict`).
+    pub agent_forwarding: bool,
+    /// Where connections may go to (`permitopen=`); empty means anywhere.
+    pub permit_open: Vec<Permit>,
+    /// Where the server may listen (`permitlisten=`); empty means anywhere.
+    pub permit_listen: Vec<Permit>,
     /// Seconds since 1970 after which the key opens nothing (`expiry-time=`).
     pub expires: Option<i64>,
     /// Patterns of addresses it may come from (`from=`); empty means from anywhere.
@@ -36,11 +42,81 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { command: None, pty: true, forwarding: true, expires: None, from: Vec::new() }
+        Self {
+            command: None,
+            pty: true,
+            port_forwarding: true,
+            agent_forwarding: true,
+            permit_open: Vec::new(),
+            permit_listen: Vec::new(),
+            expires: None,
+            from: Vec::new(),
+        }
     }
 }
 
+/// A place that a key may reach, or listen at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    /// Host, as the client names it; none means any (`*`).
+    host: Option<String>,
+    /// Port; none means any (`*`).
+    port: Option<u16>,
+}
+
+impl Permit {
+    /// `host:port`, `[address]:port`, and a port alone where that `may_be_port`.
+    fn parse(text: &str, may_be_port: bool) -> Option<Self> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, port),
+            None if may_be_port => ("*", text),
+            None => return None,
+        };
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        if host.is_empty() || (bare.is_none() && host.contains(':')) {
+            return None;
+        }
+        let host = (host != "*").then(|| host.to_string());
+        let port = match port {
+            "*" => None,
+            port => Some(port.parse().ok().filter(|port| *port != 0)?),
+        };
+        Some(Self { host, port })
+    }
+
+    fn admits(&self, host: &str, port: u32) -> bool {
+        self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(host))
+            && self.port.is_none_or(|own| u32::from(own) == port)
+    }
+}
+
+fn permits(list: &[Permit], host: &str, port: u32) -> bool {
+    list.is_empty() || list.iter().any(|permit| permit.admits(host, port))
+}
+
 impl Options {
+    /// Whether a connection to a port of a host may be forwarded.
+    pub fn may_open(&self, host: &str, port: u32) -> bool {
+        self.port_forwarding && permits(&self.permit_open, host, port)
+    }
+
+    /// Whether a connection to a Unix socket may be forwarded. No permit names one, so one permit is one
+    /// restriction.
+    pub fn may_open_unix(&self) -> bool {
+        self.port_forwarding && self.permit_open.is_empty()
+    }
+
+    /// Whether the server may listen for the client at a port of one of its addresses.
+    pub fn may_listen(&self, host: &str, port: u32) -> bool {
+        self.port_forwarding && permits(&self.permit_listen, host, port)
+    }
+
+    /// Whether the server may listen for the client at a Unix socket.
+    pub fn may_listen_unix(&self) -> bool {
+        self.port_forwarding && self.permit_listen.is_empty()
+    }
+
     /// Whether a client at `source` may use the key at `now` (seconds since 1970).
     pub fn admit(&self, source: IpAddr, now: i64) -> bool {
         self.expires.is_none_or(|end| now < end) && (self.from.is_empty() || matches(&self.from, source))
@@ -101,14 +177,25 @@ fn parse_options(text: &str) -> Result<Options, String> {
             None => (word, None),
         };
         match (name.to_ascii_lowercase().as_str(), value) {
-            ("restrict", None) => (options.pty, options.forwarding) = (false, false),
+            ("restrict", None) => {
+                options.pty = false;
+                options.port_forwarding = false;
+                options.agent_forwarding = false;
+            }
             ("pty", None) => options.pty = true,
             ("no-pty", None) => options.pty = false,
-            ("no-port-forwarding" | "no-agent-forwarding" | "no-x11-forwarding", None) => {
-                options.forwarding = false;
-            }
-            // There is no ~/.ssh/rc here to run or not to run.
-            ("no-user-rc", None) => {}
+            ("no-port-forwarding", None) => options.port_forwarding = false,
+            ("port-forwarding", None) => options.port_forwarding = true,
+            ("no-agent-forwarding", None) => options.agent_forwarding = false,
+            ("agent-forwarding", None) => options.agent_forwarding = true,
+            // There is no ~/.ssh/rc here to run or not to run, and no X11.
+            ("no-user-rc" | "user-rc" | "no-x11-forwarding" | "x11-forwarding", None) => {}
+            ("permitopen", Some(value)) => options
+                .permit_open
+                .push(Permit::parse(&value, false).ok_or("has a permitopen that is no host and port")?),
+            ("permitlisten", Some(value)) => options.permit_listen.push(
+                Permit::parse(&value, true).ok_or("has a permitlisten that is no port, or host and port")?,
+            ),
             ("command", Some(value)) if options.command.is_none() => options.command = Some(value),
             ("expiry-time", Some(value)) => {
                 let end = timestamp(&value).ok_or("has an expiry-time that is no date")?;
@@ -278,7 +365,16 @@ mod tests {
     fn options_are_honoured() {
         let it = options(r#"restrict,pty,command="echo \"a b\", \\x""#);
         assert_eq!(it.command.as_deref(), Some(r#"echo "a b", \\x"#));
-        assert!(it.pty && !it.forwarding);
+        assert!(it.pty && !it.port_forwarding && !it.agent_forwarding);
+        let it = options(
+            r#"restrict,port-forwarding,permitopen="DB:22",permitopen="[::1]:*",permitlisten="8080""#,
+        );
+        assert!(it.may_open("db", 22) && it.may_open("::1", 9) && it.may_listen("localhost", 8080));
+        assert!(!it.may_open("db", 23) && !it.may_open("db2", 22) && !it.may_listen("", 80));
+        assert!(!it.may_open_unix() && !it.may_listen_unix() && !it.agent_forwarding);
+        assert!(
+            options("no-agent-forwarding").may_open_unix() && !options("no-port-forwarding").may_open("a", 1)
+        );
         assert!(!options("NO-PTY").pty);
         let it = options(r#"expiry-time="20200101""#);
         assert_eq!(it.expires, Some(1_577_836_800));
@@ -304,7 +400,12 @@ mod tests {
     #[test]
     fn what_is_not_implemented_is_refused() {
         for bad in [
-            r#"permitopen="a:1""#,
+            r#"permitopen="a""#,
+            r#"permitopen="a:0""#,
+            r#"permitopen="a:70000""#,
+            r#"permitopen="::1:22""#,
+            r#"permitopen=":22""#,
+            r#"permitlisten="localhost""#,
             "cert-authority",
             r#"principals="root""#,
             r#"environment="LD_PRELOAD=x""#,

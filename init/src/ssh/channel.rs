@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use super::auth::Grant;
-use super::flow::{self, Input, Writer};
+use super::flow::{self, Input, Kind, Writer};
 use super::session::{self, Ends, Start, Terminal};
 use super::subsystem::Subsystem;
 use crate::sys::{log, pty, ready};
@@ -91,6 +91,13 @@ impl Channel {
         true
     }
 
+    /// Sets a variable of the server's own.
+    pub(super) fn tell(&mut self, name: &str, value: String) {
+        if self.running.is_none() {
+            self.environment.push((name.to_string(), value));
+        }
+    }
+
     /// Starts the session's process; false, and a line in the log, when it cannot.
     pub(super) fn start(
         &mut self,
@@ -153,10 +160,10 @@ impl Channel {
             Ends::Terminal(master) => {
                 let master = Arc::new(ready::register(master)?);
                 let outputs = Outputs { output: Arc::clone(&master), error: None };
-                (Input::new(Arc::clone(&master), true), Some(master), outputs)
+                (Input::new(Arc::clone(&master), Kind::Terminal), Some(master), outputs)
             }
             Ends::Pipes { input, output, error } => {
-                let input = Input::new(Arc::new(ready::register(input)?), false);
+                let input = Input::new(Arc::new(ready::register(input)?), Kind::Pipe);
                 let error = Some(Arc::new(ready::register(error)?));
                 (input, None, Outputs { output: Arc::new(ready::register(output)?), error })
             }

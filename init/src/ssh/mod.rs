@@ -9,6 +9,7 @@
 //!                        protocol.rs    russh's handler: what the client says
 //!                        channel.rs     one session of it: terminal, environment, process, exit
 //!                        flow.rs        bytes between a channel and a process, with backpressure
+//!                        forward/       other connections through this one: -L, -R, -D, -A, -J
 //!                        auth.rs        who gets in: the gate, keys and their options
 //!                        session.rs     starts and signals the session's processes
 //!                        subsystem/     file transfer, as programs of their own
@@ -26,6 +27,7 @@ mod channel;
 pub mod connection;
 mod control;
 mod flow;
+pub mod forward;
 pub mod host_keys;
 pub mod listen;
 pub mod policy;

@@ -11,6 +11,7 @@ use russh::{ChannelId, ChannelOpenFailure, Pty, Sig};
 use super::auth::{self, Gate, Grant};
 use super::channel::{Asked, Channel, Running};
 use super::control::Control;
+use super::forward::{Direct, For, Forwards, To};
 use super::session::{self, Terminal};
 use super::{policy, subsystem};
 use crate::sys::{log, pty};
@@ -22,6 +23,7 @@ const MAX_TERM: usize = 64;
 pub(super) struct Shared {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
+    pub(super) forwards: Arc<Forwards>,
     state: Mutex<State>,
 }
 
@@ -33,7 +35,8 @@ struct State {
 
 impl Shared {
     pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { peer, local, state: Mutex::default() })
+        let forwards = Forwards::new(Arc::new(Direct::default()));
+        Arc::new(Self { peer, local, forwards, state: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -48,6 +51,12 @@ impl Shared {
     /// The sessions that run.
     pub(super) fn running(&self) -> Vec<Arc<Running>> {
         self.lock().channels.values().filter_map(|c| c.running().cloned()).collect()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.forwards.end();
     }
 }
 
@@ -77,6 +86,19 @@ impl Protocol {
                 log::note("sshd", &format!("refused {user:?} from {source}:{}: {method}", peer.port()));
                 Auth::Reject { proceed_with_methods: Some(policy::methods()), partial_success: false }
             }
+        }
+    }
+
+    /// For whom something is to be forwarded.
+    fn whom(&self) -> Option<For> {
+        Some(For { grant: self.shared.grant()?, peer: self.shared.peer })
+    }
+
+    fn connect(&self, to: To, channel: russh::Channel<Msg>, answer: ChannelOpenHandle, session: &Session) {
+        // An answer that is dropped is a refusal.
+        if let Some(whom) = self.whom() {
+            let (_, writer) = channel.split();
+            self.shared.forwards.connect(to, whom, Arc::new(writer), answer, session.handle());
         }
     }
 
@@ -155,7 +177,88 @@ impl Handler for Protocol {
         Ok(())
     }
 
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: russh::Channel<Msg>,
+        host: &str,
+        port: u32,
+        _from: &str,
+        _from_port: u32,
+        answer: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.connect(To::Tcp { host: host.to_string(), port }, channel, answer, session);
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: russh::Channel<Msg>,
+        path: &str,
+        answer: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.connect(To::Unix(path.to_string()), channel, answer, session);
+        Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Error> {
+        self.shared.forwards.confirmed(id);
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
+        let Some(whom) = self.whom() else { return Ok(false) };
+        let bound = self.shared.forwards.listen(address, *port, &whom, &session.handle());
+        *port = bound.unwrap_or(*port);
+        Ok(bound.is_some())
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.shared.forwards.unlisten(&(address.to_string(), port)))
+    }
+
+    async fn streamlocal_forward(&mut self, path: &str, session: &mut Session) -> Result<bool, Error> {
+        let Some(whom) = self.whom() else { return Ok(false) };
+        Ok(self.shared.forwards.listen_unix(path, &whom, &session.handle()))
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.shared.forwards.unlisten(&(path.to_string(), 0)))
+    }
+
+    async fn agent_request(&mut self, id: ChannelId, session: &mut Session) -> Result<bool, Error> {
+        let Some(whom) = self.whom() else { return Ok(false) };
+        let Some(path) = self.shared.forwards.agent(&whom, &session.handle()) else { return Ok(false) };
+        let mut state = self.shared.lock();
+        let channel = state.channels.get_mut(&id);
+        Ok(channel.map(|c| c.tell("SSH_AUTH_SOCK", path.to_string_lossy().into_owned())).is_some())
+    }
+
     async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
+        if self.shared.forwards.closed(id) {
+            return Ok(());
+        }
         let channel = self.shared.lock().channels.remove(&id);
         if let Some(running) = channel.as_ref().and_then(Channel::running) {
             running.hang_up();
@@ -166,15 +269,21 @@ impl Handler for Protocol {
     async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
         if let Some(running) = self.shared.lock().channels.get(&id).and_then(Channel::running) {
             running.input.end();
+        } else if let Some(stream) = self.shared.forwards.stream(id) {
+            stream.input.end();
         }
         Ok(())
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Error> {
-        let grown = match self.shared.lock().channels.get(&id).and_then(Channel::running) {
+        let running = self.shared.lock().channels.get(&id).and_then(Channel::running).cloned();
+        let grown = match running {
             Some(running) => running.input.feed(data),
-            // Nothing runs that could read it.
-            None => u32::try_from(data.len())?,
+            None => match self.shared.forwards.stream(id) {
+                Some(stream) => stream.input.feed(data),
+                // Nothing runs that could read it.
+                None => u32::try_from(data.len())?,
+            },
         };
         if grown > 0 {
             session.grow_window(id, grown)?;

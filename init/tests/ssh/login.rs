@@ -53,7 +53,7 @@ fn options_of_a_key_are_kept() {
     let server = Server::with(|key| {
         format!(
             r#"[{{"name":"root","authorized_keys":["restrict,command=\"echo forced $SSH_ORIGINAL_COMMAND\" {key}"]}},
-               {{"name":"admin","authorized_keys":["permitopen=\"a:1\" {key}"]}}]"#
+               {{"name":"admin","authorized_keys":["tunnel=\"1\" {key}"]}}]"#
         )
     });
     assert_eq!(text(&server.run("id").stdout), "forced id\n");
