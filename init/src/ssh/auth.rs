@@ -17,7 +17,7 @@ use crate::sys::log;
 /// without spending time on it.
 const MAX_PASSWORD: usize = 512;
 /// Longest login name in bytes (useradd(8): 32).
-const MAX_NAME: usize = 64;
+pub(super) const MAX_NAME: usize = 64;
 /// What a refused password takes at the least, the check included: whether the account exists and how
 /// strong its hash is cannot be told by a clock.
 const REFUSAL: Duration = Duration::from_millis(500);
@@ -28,6 +28,10 @@ pub trait Gate: Send + Sync + 'static {
     fn password(&self, user: &str, password: &[u8], source: IpAddr) -> Option<Account>;
     /// The account of this name, for its keys.
     fn account(&self, user: &str) -> Option<Account>;
+    /// Keys of authorities whose certificates are accepted for every login, as lines (`type base64`).
+    fn authorities(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// How long this source must wait before its next password is looked at.
     fn delay(&self, source: IpAddr) -> Option<Duration>;
     /// A password from this source was wrong.
@@ -56,14 +60,18 @@ pub fn key(
     algorithm: &Algorithm,
     source: IpAddr,
 ) -> Option<Grant> {
-    if user.len() > MAX_NAME || !policy::accepts(algorithm) {
+    if user.len() > MAX_NAME || !policy::signs_well(key, algorithm) {
         return None;
     }
     let account = gate.account(user)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
     for line in &account.authorized_keys {
         match authorized_keys::parse(line) {
-            Ok(Some(entry)) if entry.key.key_data() == key.key_data() && entry.options.admit(source, now) => {
+            Ok(Some(entry))
+                if entry.authority.is_none()
+                    && entry.key.key_data() == key.key_data()
+                    && entry.options.admit(source, now) =>
+            {
                 let method = format!("publickey {}", host_keys::fingerprint(key));
                 return Some(Grant { account, method, options: entry.options });
             }

@@ -17,6 +17,9 @@ pub struct Entry {
     pub key: PublicKey,
     /// Its conditions.
     pub options: Options,
+    /// For the key of an authority (`cert-authority`), whose certificates log in and not it itself: the
+    /// names of which a certificate must have one (`principals=`), empty for the login's own.
+    pub authority: Option<Vec<String>>,
 }
 
 /// Conditions of a key.
@@ -38,6 +41,10 @@ pub struct Options {
     pub expires: Option<i64>,
     /// Patterns of addresses it may come from (`from=`); empty means from anywhere.
     pub from: Vec<String>,
+    /// Whether a security key must have been touched; not with `no-touch-required`.
+    pub touch: bool,
+    /// Whether a security key must have recognised who touched it (`verify-required`).
+    pub verification: bool,
 }
 
 impl Default for Options {
@@ -51,6 +58,8 @@ impl Default for Options {
             permit_listen: Vec::new(),
             expires: None,
             from: Vec::new(),
+            touch: true,
+            verification: false,
         }
     }
 }
@@ -96,6 +105,32 @@ fn permits(list: &[Permit], host: &str, port: u32) -> bool {
 }
 
 impl Options {
+    /// Those that allow nothing but a command: what a certificate starts with.
+    pub fn nothing() -> Self {
+        Self { pty: false, port_forwarding: false, agent_forwarding: false, ..Self::default() }
+    }
+
+    /// What both allow: those of a line of `authorized_keys`, whose places and times hold, and those of a
+    /// certificate of its authority. None where they force different commands.
+    pub fn and(self, other: Self) -> Option<Self> {
+        let command = match (self.command, other.command) {
+            (Some(one), Some(other)) if one != other => return None,
+            (one, other) => one.or(other),
+        };
+        Some(Self {
+            command,
+            pty: self.pty && other.pty,
+            port_forwarding: self.port_forwarding && other.port_forwarding,
+            agent_forwarding: self.agent_forwarding && other.agent_forwarding,
+            touch: self.touch && other.touch,
+            verification: self.verification || other.verification,
+            permit_open: self.permit_open,
+            permit_listen: self.permit_listen,
+            expires: self.expires,
+            from: self.from,
+        })
+    }
+
     /// Whether a connection to a port of a host may be forwarded.
     pub fn may_open(&self, host: &str, port: u32) -> bool {
         self.port_forwarding && permits(&self.permit_open, host, port)
@@ -139,16 +174,17 @@ pub fn parse(line: &str) -> Result<Option<Entry>, String> {
         return Err("has a control character".into());
     }
     if let Some(key) = key_of(line) {
-        return Ok(Some(Entry { key, options: Options::default() }));
+        return Ok(Some(Entry { key, options: Options::default(), authority: None }));
     }
     let end = end_of_options(line).ok_or("neither a key nor options and a key")?;
     let (options, rest) = line.split_at_checked(end).ok_or("neither a key nor options and a key")?;
     let key = key_of(rest.trim_start_matches([' ', '\t'])).ok_or("no key that this server knows")?;
-    Ok(Some(Entry { key, options: parse_options(options)? }))
+    let (options, authority) = parse_options(options)?;
+    Ok(Some(Entry { key, options, authority }))
 }
 
 /// `type base64 [comment]`; the type within the key must be the one that is written.
-fn key_of(text: &str) -> Option<PublicKey> {
+pub(super) fn key_of(text: &str) -> Option<PublicKey> {
     let mut words = text.split([' ', '\t']).filter(|w| !w.is_empty());
     let (kind, data) = (words.next()?, words.next()?);
     PublicKey::from_openssh(&format!("{kind} {data}")).ok()
@@ -169,8 +205,9 @@ fn end_of_options(line: &str) -> Option<usize> {
     None
 }
 
-fn parse_options(text: &str) -> Result<Options, String> {
+fn parse_options(text: &str) -> Result<(Options, Option<Vec<String>>), String> {
     let mut options = Options::default();
+    let (mut authority, mut principals) = (false, None);
     for word in split(text)? {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(unquote(value).ok_or("has a value without quotes")?)),
@@ -197,6 +234,20 @@ fn parse_options(text: &str) -> Result<Options, String> {
                 Permit::parse(&value, true).ok_or("has a permitlisten that is no port, or host and port")?,
             ),
             ("command", Some(value)) if options.command.is_none() => options.command = Some(value),
+            ("no-touch-required", None) => options.touch = false,
+            ("touch-required", None) => options.touch = true,
+            ("verify-required", None) => options.verification = true,
+            // As OpenSSH does unless it is told otherwise: what a key's line sets could change which code
+            // the login's programs run.
+            ("environment", Some(_)) => {}
+            ("cert-authority", None) => authority = true,
+            ("principals", Some(value)) if principals.is_none() => {
+                let names: Vec<String> = value.split(',').map(|p| p.trim().to_string()).collect();
+                if names.iter().any(String::is_empty) {
+                    return Err("has an empty name in principals=".into());
+                }
+                principals = Some(names);
+            }
             ("expiry-time", Some(value)) => {
                 let end = timestamp(&value).ok_or("has an expiry-time that is no date")?;
                 options.expires = Some(options.expires.map_or(end, |other| other.min(end)));
@@ -214,7 +265,10 @@ fn parse_options(text: &str) -> Result<Options, String> {
             }
         }
     }
-    Ok(options)
+    if principals.is_some() && !authority {
+        return Err("has principals= without cert-authority".into());
+    }
+    Ok((options, authority.then(|| principals.unwrap_or_default())))
 }
 
 /// Splits at commas outside quotes.
@@ -304,6 +358,16 @@ fn matches(patterns: &[String], source: IpAddr) -> bool {
         }
     }
     admitted
+}
+
+/// Whether `source` is in one of these networks or one of these addresses (`source-address` of a
+/// certificate). What is neither contains nothing.
+pub(super) fn from_networks(text: &str, source: IpAddr) -> bool {
+    let source = source.to_canonical();
+    text.split(',').any(|network| match network.split_once('/') {
+        Some((network, bits)) => in_network(source, network, bits),
+        None => network.parse() == Ok(source),
+    })
 }
 
 fn in_network(source: IpAddr, network: &str, bits: &str) -> bool {
@@ -398,6 +462,22 @@ mod tests {
     }
 
     #[test]
+    fn authorities_security_keys_and_what_both_sides_allow() {
+        let entry = |text: &str| parse(&format!("{text} {KEY}")).unwrap().unwrap();
+        assert_eq!(entry("cert-authority").authority, Some(vec![]));
+        let names = entry(r#"cert-authority,principals="a, b",no-touch-required"#);
+        assert_eq!(names.authority, Some(vec!["a".into(), "b".into()]));
+        assert!(!names.options.touch && !names.options.verification);
+        assert!(options("verify-required").verification && options("pty").touch);
+        assert_eq!(options(r#"environment="LD_PRELOAD=x""#), Options::default());
+        let one = options(r#"command="a",permitopen="x:1""#);
+        assert_eq!(one.clone().and(Options { command: Some("b".into()), ..Options::default() }), None);
+        let both = one.and(Options::nothing()).unwrap();
+        assert!(!both.pty && !both.port_forwarding && both.command.as_deref() == Some("a"));
+        assert_eq!(both.permit_open.len(), 1);
+    }
+
+    #[test]
     fn what_is_not_implemented_is_refused() {
         for bad in [
             r#"permitopen="a""#,
@@ -406,10 +486,9 @@ mod tests {
             r#"permitopen="::1:22""#,
             r#"permitopen=":22""#,
             r#"permitlisten="localhost""#,
-            "cert-authority",
             r#"principals="root""#,
-            r#"environment="LD_PRELOAD=x""#,
-            "verify-required",
+            r#"cert-authority,principals="""#,
+            "environment",
             r#"tunnel="1""#,
             "no-such-option",
             r#"restrict,command="a",command="b""#,

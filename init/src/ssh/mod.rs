@@ -23,6 +23,7 @@
 
 pub mod auth;
 pub mod authorized_keys;
+pub mod certificate;
 mod channel;
 pub mod connection;
 mod control;
@@ -31,6 +32,7 @@ pub mod forward;
 pub mod host_keys;
 pub mod listen;
 pub mod policy;
+pub mod presented;
 mod protocol;
 pub mod session;
 mod socket;

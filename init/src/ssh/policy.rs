@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey, PublicKey};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, cipher, compression, kex, mac};
 
@@ -25,6 +25,11 @@ const KEYS: &[Algorithm] = &[
     Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
     Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
 ];
+
+/// Those of security keys: for logins alone.
+const SECURITY_KEYS: &[Algorithm] = &[Algorithm::SkEd25519, Algorithm::SkEcdsaSha2NistP256];
+/// Shortest RSA key in bits (NIST SP 800-57: 112 bits of security).
+const MIN_RSA: u32 = 2048;
 
 /// Post-quantum first; nothing with SHA-1.
 const KEX: &[kex::Name] = &[
@@ -50,9 +55,10 @@ const CIPHERS: &[cipher::Name] = &[
 /// Encrypt-then-MAC alone, for the CTR ciphers.
 const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 
-/// Whether a key of this algorithm may log in.
-pub(super) fn accepts(algorithm: &Algorithm) -> bool {
-    KEYS.contains(algorithm)
+/// Whether a signature of this key by this algorithm is one to be trusted.
+pub(super) fn signs_well(key: &PublicKey, algorithm: &Algorithm) -> bool {
+    let known = KEYS.contains(algorithm) || SECURITY_KEYS.contains(algorithm);
+    known && key.key_data().rsa().is_none_or(|rsa| rsa.key_size() >= MIN_RSA)
 }
 
 /// The ways to log in. Offered again after each refusal: a client may have another key, and a person
