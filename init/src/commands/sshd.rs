@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rescue_schema::account::Account;
-use rescue_schema::credentials::{Document, Login, MAX_DOCUMENT};
+use rescue_schema::credentials::{Document, MAX_DOCUMENT};
 use rescue_schema::paths;
 
 use super::{Command, Usage};
 use crate::accounts::{Directory, Throttle, source_of};
+use crate::ssh::monitor::Server;
 use crate::ssh::{auth::Gate, connection, host_keys, listen, policy};
 use crate::sys::{files, log, notify::Notice};
 
@@ -25,7 +26,7 @@ pub(super) const COMMAND: Command = Command {
     run,
 };
 
-/// The process of one connection; the listener starts it.
+/// The process of one connection; its monitor starts it.
 pub(super) const CONNECTION: Command =
     Command { name: "sshd-connection", links: &[], usage: "", about: "", run: run_connection };
 
@@ -82,14 +83,24 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         None => (host_keys::load_or_generate(Path::new(paths::HOST_KEYS))?, None, 22),
     };
     let hostkey = keys.first().map(|k| host_keys::fingerprint(k.public_key())).unwrap_or_default();
-    let hello = listen::Hello {
-        host_keys: host_keys::to_secrets(&keys)?,
-        gate: serde_json::to_value(&logins)?,
+    let accounts = match logins {
+        Some(logins) => {
+            // An ordinary machine: nothing of it is touched, so its refusals are counted per connection.
+            Accounts { directory: Directory::from_logins(logins), throttle: Throttle::open(Path::new("")) }
+        }
+        None => Accounts {
+            directory: Directory::from_files(Path::new("/")),
+            throttle: Throttle::open(Path::new(paths::THROTTLE)),
+        },
+    };
+    let server = Server {
+        keys,
+        gate: Arc::new(accounts),
         login_grace: arguments.login_grace.map_or(policy::LOGIN_GRACE, Duration::from_secs),
     };
     let listener = listen::bind(arguments.listen, port)?;
     let address = listener.local_addr().context("reading the listener's address")?;
-    listen::serve(&listener, &hello, || {
+    listen::serve(listener, &server, || {
         log::note("sshd", &format!("listening on {address}, host key {hostkey}"));
         if arguments.device.is_some() {
             eprintln!("listening on {address}, host key {hostkey}");
@@ -102,20 +113,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 fn run_connection(_: &str, _: &[String]) -> anyhow::Result<ExitCode> {
     // It runs from /proc/self/exe, which would be its name in ps and in the kernel's messages.
     let _ = rustix::thread::set_name(c"sshd-connection");
-    let handover = connection::take_over()?;
-    let logins: Option<Vec<Login>> = serde_json::from_value(handover.hello.gate.clone())
-        .map_err(|_| anyhow::anyhow!("the listener's accounts are malformed"))?;
-    let accounts = match logins {
-        Some(logins) => {
-            // An ordinary machine: nothing of it is touched, so its refusals are counted per connection.
-            Accounts { directory: Directory::from_logins(logins), throttle: Throttle::open(Path::new("")) }
-        }
-        None => Accounts {
-            directory: Directory::from_files(Path::new("/")),
-            throttle: Throttle::open(Path::new(paths::THROTTLE)),
-        },
-    };
-    connection::serve(handover, Arc::new(accounts))?;
+    connection::run()?;
     Ok(ExitCode::SUCCESS)
 }
 

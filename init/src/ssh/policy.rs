@@ -3,13 +3,22 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, cipher, compression, kex, mac};
 
 /// Time from connect to login. OpenSSH's default is 120 s; a person who must look a password up
 /// manages in a minute, and held-open connections cost memory.
 pub const LOGIN_GRACE: Duration = Duration::from_secs(60);
+/// How the server calls itself. The listener says it, before there is a process for the connection.
+pub(super) const IDENTIFICATION: &str = "SSH-2.0-Rescue";
+/// Memory that a connection's process may write, in bytes, before somebody is in: some 2 MiB are used,
+/// a packet has 256 KiB at most.
+pub(super) const MEMORY_BEFORE_LOGIN: u64 = 32 << 20;
+/// The same afterwards: what [`MAX_SESSIONS`] windows may hold, twice over, and output on its way.
+pub(super) const MEMORY: u64 = 256 << 20;
+/// Descriptors of a connection's process: four a session, and as many again for what is forwarded.
+pub(super) const DESCRIPTORS: u64 = 1024;
 /// Sessions at once on a connection: OpenSSH allows 10, and `ansible` with ControlMaster wants more.
 pub(super) const MAX_SESSIONS: usize = 32;
 /// What a client may send to a session beyond what its program has read, in bytes: the window. Also
@@ -64,16 +73,16 @@ pub(super) fn methods() -> MethodSet {
     methods
 }
 
-/// The server's configuration.
-pub(super) fn config(keys: Vec<PrivateKey>) -> Config {
+/// The configuration of a connection, whose host keys the monitor holds.
+pub(super) fn config(keys: Vec<PublicKey>) -> Config {
     Config {
-        server_id: russh::SshId::Standard(Cow::Borrowed("SSH-2.0-Rescue")),
+        server_id: russh::SshId::Standard(Cow::Borrowed(IDENTIFICATION)),
         methods: methods(),
         // A wrong password takes its time in the gate. A key that is refused is refused at once: a
         // client tries every key of its agent.
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
-        keys,
+        external_keys: keys,
         window_size: WINDOW,
         manual_window: true,
         // The largest that every implementation must take is 32768 (RFC 4253 section 6.1).
