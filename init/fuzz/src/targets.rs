@@ -35,6 +35,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("accounts", databases),
     ("throttle", throttle),
     ("authorized_keys", authorized_keys),
+    ("monitor", monitor),
     ("cmdline", cmdline),
     ("notice", notice),
     ("kmsg", kmsg),
@@ -48,6 +49,11 @@ pub(crate) const TARGETS: &[Target] = &[
     ("probe", image),
     ("gpt", sealed_gpt),
 ];
+
+/// What a connection's process sends to its monitor, and what it is told.
+fn monitor(data: &[u8]) {
+    ssh::monitor::messages::reread(data);
+}
 
 /// What the rescued machine is told. Whatever is accepted can be planned.
 fn document(data: &[u8]) {

@@ -87,7 +87,7 @@ impl Presented {
                 certified(it, &authority, &[user], source, now)
             })
         })?;
-        Some(Grant { account, method: self.method(), options })
+        Some(Grant { account, options })
     }
 
     /// What the lines of `authorized_keys` allow.

@@ -4,11 +4,11 @@
 //! ```text
 //! mod.rs       what a connection forwards, its limits    listen.rs   sockets that wait for others (-R, -A)
 //! connect.rs   to where the client asks (-L, -D, -W, -J) resolve.rs  names to addresses; dns.rs its messages
-//! stream.rs    one forwarded connection                  open.rs     where sockets come from
+//! stream.rs    one forwarded connection                  open.rs     opening sockets, for the monitor
 //! ```
 //!
-//! Whoever may open sockets is behind [`Opener`]; nothing else in here touches anything outside of the
-//! connection.
+//! Sockets are opened by the monitor, which decides who may have which; all else is in the connection's own
+//! process, the answers of name servers above all.
 
 mod connect;
 pub mod dns;
@@ -18,17 +18,18 @@ pub mod resolve;
 mod stream;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use russh::ChannelId;
 use tokio::task::AbortHandle;
 
-use super::auth::Grant;
-use crate::sys::log;
+use super::monitor::Client;
+use super::monitor::messages::{Reply, Request};
 pub(super) use connect::To;
-pub use open::{Direct, Open, Opener};
+pub use open::Open;
+pub(super) use open::{Opened, Sockets};
 use stream::Stream;
 
 /// Forwarded connections at once: a browser behind `-D` opens some dozens. Each holds two megabytes at
@@ -39,7 +40,7 @@ const MAX_LISTENERS: usize = 32;
 
 /// What a connection forwards.
 pub(super) struct Forwards {
-    opener: Arc<dyn Opener>,
+    monitor: Arc<Client>,
     state: Mutex<State>,
 }
 
@@ -49,35 +50,39 @@ struct State {
     /// Connections that were taken and of which the client has not heard yet.
     coming: usize,
     listeners: Vec<Listener>,
-    /// Where the agent answers.
-    agent: Option<PathBuf>,
+    /// Whether the agent is forwarded.
+    agent: bool,
 }
 
 /// Sockets that one request of the client has made.
 struct Listener {
     /// As the client has named it: address and port, or a path.
     name: (String, u32),
-    path: Option<PathBuf>,
+    path: Option<String>,
     tasks: Vec<AbortHandle>,
 }
 
-/// For whom something is forwarded.
-#[derive(Clone)]
-pub(super) struct For {
-    pub(super) grant: Arc<Grant>,
-    pub(super) peer: SocketAddr,
-}
-
-impl For {
-    fn note(&self, what: &str) {
-        let (user, peer) = (&self.grant.account.name, self.peer);
-        log::note("sshd", &format!("{user} from {}:{} {what}", peer.ip().to_canonical(), peer.port()));
-    }
-}
-
 impl Forwards {
-    pub(super) fn new(opener: Arc<dyn Opener>) -> Arc<Self> {
-        Arc::new(Self { opener, state: Mutex::default() })
+    pub(super) fn new(monitor: Arc<Client>) -> Arc<Self> {
+        Arc::new(Self { monitor, state: Mutex::default() })
+    }
+
+    /// A socket from the monitor, and the port at which it listens.
+    async fn open(&self, what: Open) -> io::Result<(OwnedFd, u16)> {
+        let (reply, descriptors) = self.ask(&Request::Open { what }).await?;
+        match (reply, descriptors.into_iter().next()) {
+            (Reply::Opened { port }, Some(socket)) => Ok((socket, port)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Asks the monitor; its refusal is the error of the kernel.
+    async fn ask(&self, request: &Request) -> io::Result<(Reply, Vec<OwnedFd>)> {
+        let answer = self.monitor.ask(request).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        match answer.0 {
+            Reply::NotOpened { error } => Err(io::Error::from_raw_os_error(error.cast_signed())),
+            _ => Ok(answer),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -117,26 +122,5 @@ impl Forwards {
 
     fn forget(&self, id: ChannelId) {
         self.lock().streams.remove(&id);
-    }
-
-    /// Ends everything: the connection is over.
-    pub(super) fn end(&self) {
-        let mut state = self.lock();
-        for (_, stream) in state.streams.drain() {
-            stream.hang_up();
-        }
-        for listener in state.listeners.drain(..) {
-            self.stop(&listener);
-        }
-        if let Some(path) = state.agent.take() {
-            self.opener.remove(&path);
-        }
-    }
-
-    fn stop(&self, listener: &Listener) {
-        listener.tasks.iter().for_each(AbortHandle::abort);
-        if let Some(path) = &listener.path {
-            self.opener.remove(path);
-        }
     }
 }

@@ -1,136 +1,160 @@
-//! Where sockets come from. What is asked for is a small value and the answer a descriptor, so that
-//! another process can be the one that may.
+//! Sockets, as the monitor opens them. What is asked for is a small value and the answer a descriptor.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
 };
 
-use crate::sys::{files, random};
+use crate::sys::random;
 
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 128;
-/// Longest file of names that is read, in bytes.
-const MAX_NAMES: usize = 1 << 20;
 
 /// A socket that is asked for. None of them blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Open {
     /// A TCP connection that has been begun, and may be made or refused later.
-    Connect(SocketAddr),
+    Connect {
+        /// As the client names it.
+        host: String,
+        /// One of its addresses.
+        address: SocketAddr,
+    },
     /// A connection to a Unix socket.
-    ConnectUnix(PathBuf),
+    ConnectUnix(String),
     /// A UDP socket to a name server.
     Ask(SocketAddr),
     /// A TCP socket that listens.
-    Listen(SocketAddr),
+    Listen {
+        /// As the client names it.
+        host: String,
+        /// What that means.
+        address: SocketAddr,
+    },
     /// A Unix socket that listens, made with mode 0600 where nothing is.
-    ListenUnix(PathBuf),
+    ListenUnix(String),
+    /// The same in a folder that is made for it, for the client's agent.
+    Agent,
 }
 
-/// Opens sockets.
-pub trait Opener: Send + Sync + 'static {
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { host, address } => write!(f, "connect to {host:?} at {address}"),
+            Self::ConnectUnix(path) => write!(f, "connect to {path:?}"),
+            Self::Ask(server) => write!(f, "ask {server} for names"),
+            Self::Listen { host, address } => write!(f, "listen for {host:?} at {address}"),
+            Self::ListenUnix(path) => write!(f, "listen at {path:?}"),
+            Self::Agent => f.write_str("forward its agent"),
+        }
+    }
+}
+
+/// A socket.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) socket: OwnedFd,
+    /// The port at which it listens, or 0.
+    pub(crate) port: u16,
+}
+
+/// What a connection has had opened. Files that it made go with it.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    made: Vec<PathBuf>,
+    agent: Option<PathBuf>,
+}
+
+impl Sockets {
+    /// Where the agent answers.
+    pub(crate) fn agent(&self) -> Option<&Path> {
+        self.agent.as_deref()
+    }
+
     /// Opens one.
     ///
     /// # Errors
-    /// Those of the kernel, and refusals.
-    fn open(&self, what: &Open) -> io::Result<OwnedFd>;
-    /// Makes a folder that is the login's alone, and a socket in it that listens; returns its path too.
-    ///
-    /// # Errors
-    /// As [`Opener::open`].
-    fn agent(&self) -> io::Result<(OwnedFd, PathBuf)>;
-    /// Removes a Unix socket that was made here, with its folder if that was made too.
-    fn remove(&self, path: &Path);
-    /// What hosts(5) and resolv.conf(5) say.
-    fn names(&self) -> (Vec<u8>, Vec<u8>);
-}
-
-/// Opens them in this process.
-#[derive(Debug, Default)]
-pub struct Direct {
-    /// What was made, to be removed with it.
-    made: Mutex<Vec<PathBuf>>,
-}
-
-impl Opener for Direct {
-    fn open(&self, what: &Open) -> io::Result<OwnedFd> {
-        match what {
-            Open::Connect(address) => {
+    /// Those of the kernel.
+    pub(crate) fn open(&mut self, what: &Open) -> io::Result<Opened> {
+        let mut port = 0;
+        let socket = match what {
+            Open::Connect { address, .. } => {
                 let socket = socket(family(address), SocketType::STREAM)?;
                 // What goes through has its own idea of when to send.
                 let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
                 begun(connect(&socket, address))?;
-                Ok(socket)
+                socket
             }
             Open::ConnectUnix(path) => {
                 let socket = socket(AddressFamily::UNIX, SocketType::STREAM)?;
-                begun(connect(&socket, &SocketAddrUnix::new(path.as_os_str().as_bytes())?))?;
-                Ok(socket)
+                begun(connect(&socket, &SocketAddrUnix::new(path.as_str())?))?;
+                socket
             }
             Open::Ask(address) => {
                 let socket = socket(family(address), SocketType::DGRAM)?;
                 connect(&socket, address)?;
-                Ok(socket)
+                socket
             }
-            Open::Listen(address) => {
+            Open::Listen { address, .. } => {
                 let socket = socket(family(address), SocketType::STREAM)?;
                 rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+                // What is accepted inherits it.
+                let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
                 if address.is_ipv6() {
                     rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
                 }
                 bind(&socket, address)?;
                 listen(&socket, BACKLOG)?;
-                Ok(socket)
+                let bound = SocketAddr::try_from(getsockname(&socket)?);
+                port = bound.map_err(|_| io::ErrorKind::InvalidData)?.port();
+                socket
             }
             Open::ListenUnix(path) => {
-                let socket = listen_unix(path)?;
-                self.made.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
-                Ok(socket)
+                let path = PathBuf::from(path);
+                let socket = listen_unix(&path)?;
+                self.made.push(path);
+                socket
             }
-        }
+            Open::Agent => {
+                if self.agent.is_some() {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                let folder = private_folder()?;
+                let path = folder.join(format!("agent.{}", std::process::id()));
+                self.made.push(folder);
+                let socket = listen_unix(&path)?;
+                self.made.push(path.clone());
+                self.agent = Some(path);
+                socket
+            }
+        };
+        Ok(Opened { socket, port })
     }
 
-    fn agent(&self) -> io::Result<(OwnedFd, PathBuf)> {
-        let folder = private_folder()?;
-        let path = folder.join(format!("agent.{}", std::process::id()));
-        let socket = listen_unix(&path)?;
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).extend([path.clone(), folder]);
-        Ok((socket, path))
-    }
-
-    fn remove(&self, path: &Path) {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if !made.iter().any(|p| p == path) {
-            return;
+    /// Removes a Unix socket that was made here.
+    pub(crate) fn remove(&mut self, path: &Path) {
+        if let Some(at) = self.made.iter().position(|made| made == path) {
+            self.made.swap_remove(at);
+            let _ = std::fs::remove_file(path);
         }
-        let folder = path.parent().filter(|f| made.iter().any(|p| p == f)).map(Path::to_path_buf);
-        made.retain(|p| p != path && Some(p) != folder.as_ref());
-        let _ = std::fs::remove_file(path);
-        if let Some(folder) = folder {
-            let _ = std::fs::remove_dir(folder);
-        }
-    }
-
-    fn names(&self) -> (Vec<u8>, Vec<u8>) {
-        let read = |path| files::read_capped(Path::new(path), MAX_NAMES).unwrap_or_default();
-        (read("/etc/hosts"), read("/etc/resolv.conf"))
     }
 }
 
-impl Drop for Direct {
+impl Drop for Sockets {
     fn drop(&mut self) {
-        for path in self.made.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            let _ = std::fs::remove_file(&path);
-            let _ = std::fs::remove_dir(&path);
+        // What is in a folder was made after it.
+        for path in self.made.iter().rev() {
+            if std::fs::remove_file(path).is_err() {
+                let _ = std::fs::remove_dir(path);
+            }
         }
     }
 }
@@ -176,19 +200,17 @@ mod tests {
 
     #[test]
     fn the_agents_socket_is_private_and_goes_with_it() {
-        let direct = Direct::default();
-        let (_socket, path) = direct.agent().unwrap();
+        let mut sockets = Sockets::default();
+        sockets.open(&Open::Agent).unwrap();
+        let path = sockets.agent().unwrap().to_path_buf();
         let folder = path.parent().unwrap().to_path_buf();
         assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o7777, 0o700);
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-        std::os::unix::net::UnixStream::connect(&path).unwrap();
-        direct.remove(Path::new("/etc/hosts"));
+        assert!(sockets.open(&Open::Agent).is_err());
+        sockets.remove(Path::new("/etc/hosts"));
         assert!(Path::new("/etc/hosts").exists());
-        direct.remove(&path);
+        drop(sockets);
         assert!(!folder.exists());
-        let (_socket, path) = direct.agent().unwrap();
-        drop(direct);
-        assert!(!path.exists() && !path.parent().unwrap().exists());
     }
 
     #[test]
@@ -196,10 +218,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         std::fs::write(&path, b"").unwrap();
-        let direct = Direct::default();
-        assert!(direct.open(&Open::ListenUnix(path.clone())).is_err());
-        drop(direct);
+        let name = || path.to_str().unwrap().to_string();
+        let mut sockets = Sockets::default();
+        assert!(sockets.open(&Open::ListenUnix(name())).is_err());
+        assert!(sockets.open(&Open::ConnectUnix(name())).is_err());
+        drop(sockets);
         assert!(path.exists());
-        assert!(Direct::default().open(&Open::ConnectUnix(path)).is_err());
     }
 }

@@ -3,10 +3,12 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::super::monitor::messages::{Reply, Request};
 use super::dns::{Answer, Kind, MAX_ANSWER, answer, question};
-use super::open::{Open, Opener};
+use super::{Forwards, Open};
 use crate::sys::{random, ready};
 
 /// What a server may take to answer before the next is asked too.
@@ -74,35 +76,32 @@ pub fn in_hosts(text: &[u8], name: &str) -> Vec<IpAddr> {
 ///
 /// # Errors
 /// Where there is no such name, and where no server answers.
-pub async fn resolve(opener: &dyn Opener, host: &str) -> io::Result<Vec<IpAddr>> {
-    let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    if let Ok(address) = literal.parse() {
-        return Ok(vec![address]);
-    }
+pub(super) async fn resolve(forwards: &Forwards, host: &str, port: u16) -> io::Result<Vec<IpAddr>> {
     if host.len() > MAX_NAME {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no host name"));
     }
-    let (hosts, resolv) = opener.names();
-    let found = in_hosts(&hosts, host.strip_suffix('.').unwrap_or(host));
-    if !found.is_empty() {
-        return Ok(found);
+    let find = Request::Find { host: host.to_string(), port: u32::from(port) };
+    let (Reply::Found { addresses, servers, search }, _) = forwards.ask(&find).await? else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let known: Vec<IpAddr> = addresses.0.iter().filter_map(|address| address.parse().ok()).collect();
+    if !known.is_empty() {
+        return Ok(known);
     }
     // RFC 6761 section 6.3: never asked of anybody.
     let lower = host.to_ascii_lowercase();
     if lower == "localhost" || lower.ends_with(".localhost") {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     }
-    let settings = settings(&resolv);
+    let servers: Vec<SocketAddr> = servers.0.iter().filter_map(|server| server.parse().ok()).collect();
     let mut names = Vec::new();
     if !host.contains('.') {
-        names.extend(
-            settings.search.iter().map(|domain| format!("{host}.{}", domain.trim_start_matches('.'))),
-        );
+        names.extend(search.0.iter().map(|domain| format!("{host}.{}", domain.trim_start_matches('.'))));
     }
     names.push(host.to_string());
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "no such name");
     for name in &names {
-        match ask(opener, &settings.servers, name).await {
+        match ask(forwards, &servers, name).await {
             Ok(found) if !found.is_empty() => return Ok(found),
             Ok(_) => {}
             Err(error) => failed = error,
@@ -112,15 +111,15 @@ pub async fn resolve(opener: &dyn Opener, host: &str) -> io::Result<Vec<IpAddr>>
 }
 
 /// Asks one server after the other for both kinds of addresses; IPv6 is tried first when there are both.
-async fn ask(opener: &dyn Opener, servers: &[SocketAddr], name: &str) -> io::Result<Vec<IpAddr>> {
+async fn ask(forwards: &Forwards, servers: &[SocketAddr], name: &str) -> io::Result<Vec<IpAddr>> {
     if servers.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "/etc/resolv.conf names no server"));
     }
     for _ in 0..ROUNDS {
         for server in servers {
             // Another is asked when it cannot say, cannot be reached, or does not answer.
-            let asked = tokio::time::timeout(PATIENCE, ask_one(opener, *server, name)).await;
-            if let Ok(Ok(Some(found))) = asked {
+            let asked = async { ask_one(forwards.open(Open::Ask(*server)).await?.0, name).await };
+            if let Ok(Ok(Some(found))) = tokio::time::timeout(PATIENCE, asked).await {
                 return Ok(found);
             }
         }
@@ -129,7 +128,8 @@ async fn ask(opener: &dyn Opener, servers: &[SocketAddr], name: &str) -> io::Res
 }
 
 /// None when the server says that it cannot say.
-async fn ask_one(opener: &dyn Opener, server: SocketAddr, name: &str) -> io::Result<Option<Vec<IpAddr>>> {
+async fn ask_one(socket: OwnedFd, name: &str) -> io::Result<Option<Vec<IpAddr>>> {
+    let socket = ready::register(socket)?;
     let mut bytes = [0; 4];
     random::fill(&mut bytes)?;
     let [a, b, c, d] = bytes;
@@ -140,7 +140,6 @@ async fn ask_one(opener: &dyn Opener, server: SocketAddr, name: &str) -> io::Res
         };
         wanted.push((kind, question, None));
     }
-    let socket = ready::register(opener.open(&Open::Ask(server))?)?;
     for (_, question, _) in &wanted {
         rustix::io::write(socket.get_ref(), question)?;
     }
@@ -169,6 +168,34 @@ async fn ask_one(opener: &dyn Opener, server: SocketAddr, name: &str) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_server_is_asked_for_both_kinds_and_strange_answers_are_passed_over() {
+        let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(server.local_addr().unwrap()).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let serving = async {
+            for _ in 0..2 {
+                let mut message = vec![0; 512];
+                let (length, from) = server.recv_from(&mut message).await.unwrap();
+                message.truncate(length - 11);
+                let is_four = message[length - 14] == 1;
+                (message[2], message[3], message[11]) = (0x81, 0x80, 0);
+                server.send_to(b"strange", from).await.unwrap();
+                let mut forged = message.clone();
+                forged[0] ^= 1;
+                server.send_to(&forged, from).await.unwrap();
+                if is_four {
+                    message[7] = 1;
+                    message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 7]);
+                }
+                server.send_to(&message, from).await.unwrap();
+            }
+        };
+        let (found, ()) = tokio::join!(ask_one(client.into(), "db.example"), serving);
+        assert_eq!(found.unwrap(), Some(vec!["192.0.2.7".parse().unwrap()]));
+    }
 
     #[test]
     fn files_of_names_are_read() {
