@@ -60,7 +60,7 @@ impl std::fmt::Display for Plan {
 }
 
 /// Links to `/init` that busybox must not take, and applets that have no place here.
-const OWN_LINKS: [&str; 7] = [
+const OWN_LINKS: [&str; 8] = [
     "sbin/reboot",
     "sbin/poweroff",
     "sbin/halt",
@@ -69,6 +69,8 @@ const OWN_LINKS: [&str; 7] = [
     "sbin/telinit",
     // The kernel calls this path for a module that it wants (CONFIG_MODPROBE_PATH).
     "sbin/modprobe",
+    // What `scp -O` starts; where the image has the program itself, that is found first.
+    "bin/scp",
 ];
 const NO_APPLET: [&str; 2] = ["init", "linuxrc"];
 

@@ -37,6 +37,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("accounts", databases),
     ("throttle", throttle),
     ("authorized_keys", authorized_keys),
+    ("monitor", monitor),
     ("cmdline", cmdline),
     ("notice", notice),
     ("kmsg", kmsg),
@@ -51,6 +52,11 @@ pub(crate) const TARGETS: &[Target] = &[
     ("format", one_format),
     ("gpt", sealed_gpt),
 ];
+
+/// What a connection's process sends to its monitor, and what it is told.
+fn monitor(data: &[u8]) {
+    ssh::monitor::messages::reread(data);
+}
 
 /// What the rescued machine is told. Whatever is accepted can be planned.
 fn document(data: &[u8]) {

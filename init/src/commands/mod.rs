@@ -19,6 +19,8 @@ mod mount;
 mod netd;
 mod power;
 mod probe;
+mod scp;
+mod sftp_server;
 mod sshd;
 mod status;
 mod umount;
@@ -54,6 +56,8 @@ const COMMANDS: &[Command] = &[
     completions::COMMAND,
     sshd::COMMAND,
     sshd::CONNECTION,
+    sftp_server::COMMAND,
+    scp::COMMAND,
     modprobe::COMMAND,
     modules::COMMAND,
     netd::COMMAND,

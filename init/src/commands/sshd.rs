@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rescue_schema::account::Account;
-use rescue_schema::credentials::{Document, Login, MAX_DOCUMENT};
+use rescue_schema::credentials::{Document, MAX_DOCUMENT, Ssh};
 use rescue_schema::paths;
 
 use super::{Command, Usage};
 use crate::accounts::{Directory, Throttle, source_of};
+use crate::ssh::monitor::Server;
 use crate::ssh::{auth::Gate, connection, host_keys, listen, policy};
 use crate::sys::{files, log, notify::Notice};
 
@@ -25,7 +26,7 @@ pub(super) const COMMAND: Command = Command {
     run,
 };
 
-/// The process of one connection; the listener starts it.
+/// The process of one connection; its monitor starts it.
 pub(super) const CONNECTION: Command =
     Command { name: "sshd-connection", links: &[], usage: "", about: "", run: run_connection };
 
@@ -68,7 +69,7 @@ fn arguments(args: &[String]) -> anyhow::Result<Arguments> {
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let arguments = arguments(args)?;
-    let (keys, logins, port) = match &arguments.device {
+    let (keys, logins, ssh) = match &arguments.device {
         Some(path) => {
             let bytes = files::read_capped(path, MAX_DOCUMENT)
                 .with_context(|| format!("reading {}", path.display()))?;
@@ -77,19 +78,35 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             if keys.is_empty() {
                 keys.push(host_keys::generate()?);
             }
-            (keys, Some(document.logins), document.ssh.port)
+            (keys, Some(document.logins), document.ssh)
         }
-        None => (host_keys::load_or_generate(Path::new(paths::HOST_KEYS))?, None, 22),
+        None => (host_keys::load_or_generate(Path::new(paths::HOST_KEYS))?, None, wishes()?),
     };
     let hostkey = keys.first().map(|k| host_keys::fingerprint(k.public_key())).unwrap_or_default();
-    let hello = listen::Hello {
-        host_keys: host_keys::to_secrets(&keys)?,
-        gate: serde_json::to_value(&logins)?,
-        login_grace: arguments.login_grace.map_or(policy::LOGIN_GRACE, Duration::from_secs),
+    let accounts = match logins {
+        Some(logins) => {
+            // An ordinary machine: nothing of it is touched, so its refusals are counted per connection.
+            Accounts {
+                directory: Directory::from_logins(logins),
+                throttle: Throttle::open(Path::new("")),
+                authorities: ssh.user_ca_keys,
+            }
+        }
+        None => Accounts {
+            directory: Directory::from_files(Path::new("/")),
+            throttle: Throttle::open(Path::new(paths::THROTTLE)),
+            authorities: ssh.user_ca_keys,
+        },
     };
-    let listener = listen::bind(arguments.listen, port)?;
+    let server = Server {
+        keys,
+        gate: Arc::new(accounts),
+        login_grace: arguments.login_grace.map_or(policy::LOGIN_GRACE, Duration::from_secs),
+        algorithms: ssh.algorithms,
+    };
+    let listener = listen::bind(arguments.listen, ssh.port)?;
     let address = listener.local_addr().context("reading the listener's address")?;
-    listen::serve(&listener, &hello, || {
+    listen::serve(listener, &server, || {
         log::note("sshd", &format!("listening on {address}, host key {hostkey}"));
         if arguments.device.is_some() {
             eprintln!("listening on {address}, host key {hostkey}");
@@ -99,23 +116,19 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The document's wishes, as PID 1 has left them; those of a document without any where it has not.
+fn wishes() -> anyhow::Result<Ssh> {
+    match files::read_capped(Path::new(paths::SSH_WISHES), MAX_DOCUMENT) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", paths::SSH_WISHES)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ssh::default()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", paths::SSH_WISHES)),
+    }
+}
+
 fn run_connection(_: &str, _: &[String]) -> anyhow::Result<ExitCode> {
     // It runs from /proc/self/exe, which would be its name in ps and in the kernel's messages.
     let _ = rustix::thread::set_name(c"sshd-connection");
-    let handover = connection::take_over()?;
-    let logins: Option<Vec<Login>> = serde_json::from_value(handover.hello.gate.clone())
-        .map_err(|_| anyhow::anyhow!("the listener's accounts are malformed"))?;
-    let accounts = match logins {
-        Some(logins) => {
-            // An ordinary machine: nothing of it is touched, so its refusals are counted per connection.
-            Accounts { directory: Directory::from_logins(logins), throttle: Throttle::open(Path::new("")) }
-        }
-        None => Accounts {
-            directory: Directory::from_files(Path::new("/")),
-            throttle: Throttle::open(Path::new(paths::THROTTLE)),
-        },
-    };
-    connection::serve(handover, Arc::new(accounts))?;
+    connection::run()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -123,6 +136,8 @@ fn run_connection(_: &str, _: &[String]) -> anyhow::Result<ExitCode> {
 struct Accounts {
     directory: Directory,
     throttle: Throttle,
+    /// Keys of authorities for every login.
+    authorities: Vec<String>,
 }
 
 impl Gate for Accounts {
@@ -132,6 +147,10 @@ impl Gate for Accounts {
 
     fn account(&self, user: &str) -> Option<Account> {
         logged(self.directory.find(user))
+    }
+
+    fn authorities(&self) -> Vec<String> {
+        self.authorities.clone()
     }
 
     fn delay(&self, source: IpAddr) -> Option<Duration> {

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn orphans_are_nobodys() {
         let mut services = Services::default();
-        services.ended(Ended { pid: 4711, how: How::Exit(0) }, Instant::now());
+        services.ended(Ended { pid: 4711, how: How::Exit(0), core: false }, Instant::now());
         assert_eq!(services.next_deadline(), None);
         assert_eq!(services.take_restarts(), None);
     }

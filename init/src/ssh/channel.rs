@@ -1,22 +1,19 @@
 //! One session of a connection: what the client asks for before it starts, and its life once it has.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
-use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use russh::Sig;
 use russh::server::Handle;
-use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-use super::auth::Grant;
-use super::flow::{self, Input, Writer};
-use super::session::{self, Ends, Start, Terminal};
-use crate::sys::{log, pty, ready};
+use super::flow::{self, Input, Kind, Writer};
+use super::monitor::Client;
+use super::monitor::messages::{Ended, List, Request, What};
+use super::session::Terminal;
+use crate::sys::{pty, ready};
 
 /// Most variables, and the longest name with its value, that a client may set.
 const MAX_VARIABLES: usize = 64;
@@ -30,6 +27,8 @@ pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Channel {
     pub(super) writer: Writer,
     pub(super) terminal: Option<Terminal>,
+    /// Whether the client's agent is to answer its programs.
+    pub(super) agent: bool,
     environment: Vec<(String, String)>,
     running: Option<Arc<Running>>,
 }
@@ -41,8 +40,11 @@ pub(super) struct Running {
     /// None once it is hung up: its last holder's end is what tells the terminal's processes.
     master: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
     interactive: bool,
-    /// None once it has been waited for: its number may belong to another then.
-    child: Mutex<Option<Child>>,
+    monitor: Arc<Client>,
+    /// Its number, as the monitor knows it.
+    session: u32,
+    /// Through which its end is told; none once that has been.
+    end: tokio::sync::Mutex<Option<AsyncFd<OwnedFd>>>,
     hung_up: Notify,
     /// Said when the last of it is over.
     over: Notify,
@@ -50,87 +52,54 @@ pub(super) struct Running {
 
 impl Channel {
     pub(super) fn new(writer: Writer) -> Self {
-        Self { writer, terminal: None, environment: Vec::new(), running: None }
+        Self { writer, terminal: None, agent: false, environment: Vec::new(), running: None }
     }
 
     pub(super) fn running(&self) -> Option<&Arc<Running>> {
         self.running.as_ref()
     }
 
-    /// Sets a variable if it is one that a client may set: language and colours. Anything else could
-    /// change which code the login's programs run.
+    /// Sets a variable if it is one that a client may set.
     pub(super) fn set_variable(&mut self, name: &str, value: &str) -> bool {
-        let allowed = matches!(name, "LANG" | "LANGUAGE" | "TERM" | "COLORTERM" | "NO_COLOR")
-            || name.strip_prefix("LC_").is_some_and(|rest| {
-                !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-            });
-        let fits = name.len() + value.len() <= MAX_VARIABLE && self.environment.len() < MAX_VARIABLES;
-        if !allowed || !fits || value.contains('\0') || self.running.is_some() {
+        if !may_set(name, value) || self.environment.len() >= MAX_VARIABLES || self.running.is_some() {
             return false;
         }
         self.environment.push((name.to_string(), value.to_string()));
         true
     }
 
-    /// Starts the session's process; false, and a line in the log, when it cannot.
-    pub(super) fn start(
-        &mut self,
-        grant: &Grant,
-        command: Option<&[u8]>,
-        (peer, local): (SocketAddr, SocketAddr),
-        handle: &Handle,
-    ) -> bool {
-        if self.running.is_some() || command.is_some_and(|c| c.contains(&0)) {
-            return false;
+    /// The order to start this session's process; none when there is one.
+    pub(super) fn order(&self, what: What) -> Option<Request> {
+        if self.running.is_some() || matches!(&what, What::Command(line) if line.contains(&0)) {
+            return None;
         }
-        let (client, server) = (peer.ip().to_canonical(), local.ip().to_canonical());
-        let mut environment = self.environment.clone();
-        environment
-            .push(("SSH_CONNECTION".into(), format!("{client} {} {server} {}", peer.port(), local.port())));
-        environment.push(("SSH_CLIENT".into(), format!("{client} {} {}", peer.port(), local.port())));
-        if let (Some(_), Some(asked)) = (&grant.options.command, command) {
-            environment.push(("SSH_ORIGINAL_COMMAND".into(), String::from_utf8_lossy(asked).into_owned()));
-        }
-        let command = grant.options.command.as_deref().map(str::as_bytes).or(command);
-        let started = session::start(&Start {
-            account: &grant.account,
-            command,
-            terminal: self.terminal.as_ref(),
-            environment: &environment,
-        });
-        let running = started.and_then(|s| self.take_over(s, handle));
-        match running {
-            Ok((running, outputs)) => {
-                self.running = Some(Arc::clone(&running));
-                let greeting = match (&self.terminal, command) {
-                    (Some(terminal), None) => session::status(&grant.account, terminal.size.columns).ok(),
-                    _ => None,
-                };
-                tokio::spawn(serve(running, outputs, greeting, handle.clone()));
-                true
-            }
-            Err(error) => {
-                log::note("sshd", &format!("starting {}: {error}", grant.account.shell.display()));
-                false
-            }
-        }
+        let environment = List(self.environment.clone());
+        Some(Request::Start { what, terminal: self.terminal.clone(), agent: self.agent, environment })
     }
 
-    fn take_over(
-        &self,
-        started: session::Started,
+    /// Takes over the process that the monitor has started for it.
+    ///
+    /// # Errors
+    /// When its descriptors are not those that it must have, or cannot be waited for.
+    pub(super) fn take_over(
+        &mut self,
+        (session, greeting): (u32, bool),
+        descriptors: Vec<OwnedFd>,
+        monitor: &Arc<Client>,
         handle: &Handle,
-    ) -> std::io::Result<(Arc<Running>, Outputs)> {
-        let (input, master, outputs) = match started.ends {
-            Ends::Terminal(master) => {
-                let master = Arc::new(ready::register(master)?);
+    ) -> std::io::Result<()> {
+        let mut descriptors = descriptors.into_iter();
+        let mut next = || descriptors.next().ok_or(std::io::ErrorKind::UnexpectedEof);
+        let (input, master, outputs) = match self.terminal {
+            Some(_) => {
+                let master = Arc::new(ready::register(next()?)?);
                 let outputs = Outputs { output: Arc::clone(&master), error: None };
-                (Input::new(Arc::clone(&master), true), Some(master), outputs)
+                (Input::new(Arc::clone(&master), Kind::Terminal), Some(master), outputs)
             }
-            Ends::Pipes { input, output, error } => {
-                let input = Input::new(Arc::new(ready::register(input)?), false);
-                let error = Some(Arc::new(ready::register(error)?));
-                (input, None, Outputs { output: Arc::new(ready::register(output)?), error })
+            None => {
+                let input = Input::new(Arc::new(ready::register(next()?)?), Kind::Pipe);
+                let output = Arc::new(ready::register(next()?)?);
+                (input, None, Outputs { output, error: Some(Arc::new(ready::register(next()?)?)) })
             }
         };
         let running = Arc::new(Running {
@@ -138,22 +107,35 @@ impl Channel {
             writer: Arc::clone(&self.writer),
             interactive: master.is_some(),
             master: Mutex::new(master),
-            child: Mutex::new(Some(started.child)),
+            monitor: Arc::clone(monitor),
+            session,
+            end: tokio::sync::Mutex::new(Some(ready::register(next()?)?)),
             hung_up: Notify::new(),
             over: Notify::new(),
         });
-        let (pumped, handle) = (Arc::clone(&running), handle.clone());
-        tokio::spawn(async move { pumped.input.pump(&handle, &pumped.writer).await });
-        Ok((running, outputs))
+        let greeting = if greeting { Some((next()?, next()?)) } else { None };
+        self.running = Some(Arc::clone(&running));
+        let (pumped, pump) = (Arc::clone(&running), handle.clone());
+        tokio::spawn(async move { pumped.input.pump(&pump, &pumped.writer).await });
+        tokio::spawn(serve(running, outputs, greeting, handle.clone()));
+        Ok(())
     }
+}
+
+/// Whether a client may set this variable: language and colours. Anything else could change which code
+/// the login's programs run.
+pub(super) fn may_set(name: &str, value: &str) -> bool {
+    let allowed = matches!(name, "LANG" | "LANGUAGE" | "TERM" | "COLORTERM" | "NO_COLOR")
+        || name.strip_prefix("LC_").is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        });
+    allowed && name.len() + value.len() <= MAX_VARIABLE && !value.contains('\0')
 }
 
 impl Running {
     /// Signals the session's process group, if its first process is still there.
-    pub(super) fn signal(&self, signal: Signal) {
-        if let Some(child) = self.child.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            session::signal(child, signal);
-        }
+    pub(super) fn signal(&self, name: String) {
+        self.monitor.tell(&Request::Signal { session: self.session, name });
     }
 
     /// Tells the terminal its new size.
@@ -177,9 +159,7 @@ impl Running {
 
     /// The client is gone: what runs is told so, as by a line that is cut.
     pub(super) fn hang_up(&self) {
-        self.signal(Signal::HUP);
-        // A stopped process takes the signal only once it goes on.
-        self.signal(Signal::CONT);
+        self.monitor.tell(&Request::HangUp { session: self.session });
         self.input.close();
         self.master.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.hung_up.notify_one();
@@ -190,17 +170,23 @@ impl Running {
         self.over.notified().await;
     }
 
-    /// Waits until the first process has ended, and reaps it.
-    async fn exit(&self) -> Option<std::process::ExitStatus> {
-        let watch = {
-            let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-            ready::register(session::watch(child.as_ref()?).ok()?).ok()?
-        };
-        let _ = watch.readable().await;
-        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = child.as_mut().and_then(|c| c.wait().ok());
-        *child = None;
-        status
+    /// Waits until the first process has ended; none when that was told before, or never will be.
+    async fn exit(&self) -> Option<Ended> {
+        let mut end = self.end.lock().await;
+        let ended = ended(end.as_ref()?).await;
+        *end = None;
+        ended
+    }
+}
+
+/// How a process ended, once it has.
+async fn ended(end: &AsyncFd<OwnedFd>) -> Option<Ended> {
+    loop {
+        let mut ready = end.readable().await.ok()?;
+        let mut bytes = [0u8; 16];
+        if let Ok(read) = ready.try_io(|end| Ok(rustix::io::read(end, &mut bytes)?)) {
+            return Ended::decode(bytes.get(..read.ok()?)?);
+        }
     }
 }
 
@@ -212,11 +198,16 @@ struct Outputs {
 /// A session from its start to its end. The exit status is said when the first process ends, and the
 /// channel is closed when nobody holds its outputs any more. The end of the outputs is said after the
 /// status: a client (dropbear's) may close at the first and would never learn the second.
-async fn serve(running: Arc<Running>, outputs: Outputs, greeting: Option<(Child, OwnedFd)>, handle: Handle) {
+async fn serve(
+    running: Arc<Running>,
+    outputs: Outputs,
+    greeting: Option<(OwnedFd, OwnedFd)>,
+    handle: Handle,
+) {
     let writer = &running.writer;
     let life = async {
-        if let Some((child, output)) = greeting {
-            greet(child, output, writer).await;
+        if let Some((output, end)) = greeting {
+            greet(output, end, writer).await;
         }
         let drained = async {
             let error = async {
@@ -227,8 +218,8 @@ async fn serve(running: Arc<Running>, outputs: Outputs, greeting: Option<(Child,
             tokio::join!(flow::output(&outputs.output, writer, None), error);
         };
         let ended = async {
-            if let Some(status) = running.exit().await {
-                tell(status, &handle, writer).await;
+            if let Some(end) = running.exit().await {
+                tell(end, &handle, writer).await;
             }
         };
         tokio::join!(drained, ended);
@@ -265,29 +256,30 @@ async fn discard(running: &Running, outputs: Outputs) {
     }
 }
 
-async fn tell(status: std::process::ExitStatus, handle: &Handle, writer: &Writer) {
-    if let Some(code) = status.code() {
-        let _ = writer.exit_status(code.cast_unsigned()).await;
-    } else if let Some(number) = status.signal() {
-        let name = nix::sys::signal::Signal::try_from(number)
-            .map_or_else(|_| number.to_string(), |s| s.as_str().trim_start_matches("SIG").to_string());
-        let _ = handle
-            .exit_signal_request(
+async fn tell(end: Ended, handle: &Handle, writer: &Writer) {
+    match end {
+        Ended::Exit(status) => drop(writer.exit_status(status).await),
+        Ended::Signal(number, core) => {
+            let signal = i32::try_from(number).ok().and_then(|n| nix::sys::signal::Signal::try_from(n).ok());
+            let name = signal
+                .map_or_else(|| number.to_string(), |s| s.as_str().trim_start_matches("SIG").to_string());
+            let request = handle.exit_signal_request(
                 writer.id(),
                 Sig::Custom(name),
-                status.core_dumped(),
+                core,
                 String::new(),
                 String::new(),
-            )
-            .await;
+            );
+            let _ = request.await;
+        }
     }
 }
 
 /// Shows `rescue status`, if it succeeds in time. The shell has started already; what it writes
 /// meanwhile waits in its terminal.
-async fn greet(mut child: Child, output: OwnedFd, writer: &Writer) {
+async fn greet(output: OwnedFd, end: OwnedFd, writer: &Writer) {
     let collect = async {
-        let output = ready::register(output).ok()?;
+        let (output, end) = (ready::register(output).ok()?, ready::register(end).ok()?);
         let (mut text, mut buffer) = (Vec::new(), Vec::new());
         while let Some(data) = flow::read(&output, &mut buffer).await.ok()? {
             text.extend_from_slice(&data);
@@ -295,16 +287,9 @@ async fn greet(mut child: Child, output: OwnedFd, writer: &Writer) {
                 return None;
             }
         }
-        let watch = ready::register(session::watch(&child).ok()?).ok()?;
-        let _ = watch.readable().await;
-        Some(text)
+        (ended(&end).await == Some(Ended::Exit(0))).then_some(text)
     };
-    let text = tokio::time::timeout(STATUS_LIMIT, collect).await.ok().flatten();
-    if text.is_none() {
-        let _ = child.kill();
-    }
-    let succeeded = child.wait().is_ok_and(|status| status.success());
-    if let Some(text) = text.filter(|_| succeeded) {
+    if let Some(text) = tokio::time::timeout(STATUS_LIMIT, collect).await.ok().flatten() {
         // No terminal driver adds the carriage returns to what does not pass through it.
         let lines = String::from_utf8_lossy(&text).replace('\n', "\r\n");
         let _ = writer.data_bytes(lines.into_bytes()).await;

@@ -1,23 +1,22 @@
-//! The process of one connection: it takes over its socket and what it must know, serves, and ends
-//! with it. Nothing that happens in here reaches another connection or the listener.
+//! The process of one connection: it gives up everything but the client's socket and the monitor's,
+//! speaks SSH, and ends with it. Nothing that happens in here reaches another connection, and whoever
+//! takes it over has what the client of this connection had: a way to ask the monitor.
 
-use std::io::Read;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use russh::keys::PublicKey;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::auth::Gate;
-use super::control::Control;
-use super::listen::{Hello, MAX_HELLO};
+use super::monitor::Client;
+use super::monitor::messages::{Reply, Request};
 use super::protocol::{Protocol, Shared};
 use super::socket::Socket;
-use super::{channel, host_keys, policy};
-use crate::sys::log;
+use super::{channel, policy};
+use crate::sys::{sandbox, seqpacket};
 
 /// What a person at a terminal reads before the machine goes.
 const FAREWELL: &str = "\r\nThe rescue is going down for reboot\r\n";
@@ -26,100 +25,86 @@ const FAREWELL_LIMIT: Duration = Duration::from_millis(500);
 /// What a disconnect, and then the end of what ran, may take when the machine goes.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(200);
 
-/// What the listener has handed over.
-pub struct Handover {
-    socket: TcpStream,
-    control: UnixStream,
-    /// Configuration of this connection.
-    pub hello: Hello,
-}
-
-/// Takes over the client's socket (standard input) and the listener's (standard output), and reads
-/// what the listener says.
+/// Takes over the client's socket (standard input) and the monitor's (standard output), gives up every
+/// privilege and serves the connection until it ends.
 ///
 /// # Errors
-/// When this process was not started by the listener.
-pub fn take_over() -> anyhow::Result<Handover> {
+/// When this process was not started by a monitor, or cannot be confined.
+pub fn run() -> anyhow::Result<()> {
     let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
-    let control: OwnedFd = std::io::stdout().as_fd().try_clone_to_owned()?;
+    let monitor: OwnedFd = std::io::stdout().as_fd().try_clone_to_owned()?;
+    if !seqpacket::is_one(&monitor) {
+        bail!("is started by `rescue sshd` alone");
+    }
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
-    if !rustix::net::sockopt::socket_type(&control).is_ok_and(|t| t == rustix::net::SocketType::STREAM) {
-        bail!("is started by `rescue sshd` alone");
-    }
-    let mut control = UnixStream::from(control);
-    control.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut length = [0u8; 4];
-    control.read_exact(&mut length).context("reading from the listener")?;
-    let length = u32::from_be_bytes(length);
-    if length > MAX_HELLO {
-        bail!("the listener's message has {length} bytes; at most {MAX_HELLO}");
-    }
-    let mut text = zeroize::Zeroizing::new(vec![0u8; usize::try_from(length)?]);
-    control.read_exact(&mut text).context("reading from the listener")?;
-    let hello = serde_json::from_slice(&text).map_err(|_| anyhow!("the listener's message is malformed"))?;
-    control.set_read_timeout(None)?;
-    Ok(Handover { socket: TcpStream::from(socket), control, hello })
+    // Errors go to the monitor: what is written here could otherwise fill a file.
+    rustix::stdio::dup2_stderr(&null)?;
+    say_panics(monitor.try_clone()?);
+    // In a static binary the generators read /dev/urandom, which they must find open from now on.
+    getrandom::fill(&mut [0]).map_err(|error| anyhow!("reading random numbers: {error}"))?;
+    let limits = sandbox::Limits { memory: policy::MEMORY_BEFORE_LOGIN, descriptors: policy::DESCRIPTORS };
+    sandbox::drop_privileges(limits).context("giving up privileges")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(serve(TcpStream::from(socket), monitor))
 }
 
-/// Serves the connection until it ends.
-///
-/// # Errors
-/// What made it end before anybody had logged in, or keeps it from being served at all.
-pub fn serve(handover: Handover, gate: Arc<dyn Gate>) -> anyhow::Result<()> {
-    let keys = host_keys::parse_all(&handover.hello.host_keys)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Passwords of one connection are checked one after another.
-        .max_blocking_threads(1)
-        .build()
-        .context("starting the runtime")?;
-    let result = runtime.block_on(run(handover, keys, gate));
-    // A password check that still runs is not waited for.
-    runtime.shutdown_background();
-    result
+/// Has a panic, which ends this process alone, say to the monitor where it was.
+fn say_panics(monitor: OwnedFd) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let place =
+            panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+        let text = panic.payload().downcast_ref::<&str>().copied().unwrap_or_default();
+        let request = Request::Farewell { why: format!("a panic{place}: {text}") };
+        let _ = seqpacket::send(&monitor, &request.encode(), &[]);
+    }));
 }
 
-async fn run(
-    Handover { socket, control, hello }: Handover,
-    keys: Vec<russh::keys::PrivateKey>,
-    gate: Arc<dyn Gate>,
-) -> anyhow::Result<()> {
+async fn serve(socket: TcpStream, monitor: OwnedFd) -> anyhow::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
-    let (peer, local) = (socket.peer_addr()?, socket.local_addr()?);
-    let from = format!("{}:{}", peer.ip().to_canonical(), peer.port());
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
     let _ = rustix::net::sockopt::set_socket_keepalive(&socket, true);
-    let shared = Shared::new(peer, local);
-    let protocol = Protocol { shared: Arc::clone(&shared), gate, control: Arc::new(Control::new(control)) };
-    let deadline = tokio::time::Instant::now() + hello.login_grace;
-    let grace = || async {
-        tokio::time::sleep_until(deadline).await;
-        if shared.grant().is_some() {
-            std::future::pending::<()>().await;
-        }
-    };
     let socket = Socket::new(tokio::net::TcpStream::from_std(socket)?);
-    let config = Arc::new(policy::config(keys));
+    let shared = Shared::new(Client::new(monitor)?);
+    let Reply::Welcome { keys, algorithms } = shared.monitor.hear().await?.0 else {
+        bail!("the monitor does not greet")
+    };
+    let keys: Result<Vec<PublicKey>, _> = keys.0.iter().map(|key| PublicKey::from_bytes(key)).collect();
+    let config = Arc::new(policy::config(keys.context("reading the host keys")?, &algorithms.0));
+    // Nothing of the client's has been read yet. A kernel without filters leaves the other walls.
+    if let Err(error) = sandbox::bind() {
+        shared
+            .monitor
+            .tell(&Request::Farewell { why: format!("(without a filter of system calls: {error})") });
+    }
+    let why = converse(socket, config, &shared, &mut terminated).await;
+    shared.monitor.tell(&Request::Farewell { why });
+    Ok(())
+}
+
+/// Speaks with the client until one of them ends it; says why it ended.
+async fn converse(
+    socket: Socket,
+    config: Arc<russh::server::Config>,
+    shared: &Arc<Shared>,
+    terminated: &mut tokio::signal::unix::Signal,
+) -> String {
+    let protocol = Protocol { shared: Arc::clone(shared) };
     let running = tokio::select! {
         running = russh::server::run_stream(config, socket, protocol) => running,
-        () = grace() => Err(anyhow!("no login within {} s", hello.login_grace.as_secs())),
-        _ = terminated.recv() => return Ok(()),
+        _ = terminated.recv() => return "the server is going down".into(),
     };
     let mut running = match running {
         Ok(running) => running,
-        Err(error) => {
-            log::note("sshd", &format!("connection from {from} ended: {error:#}"));
-            return Ok(());
-        }
+        Err(error) => return format!("{error:#}"),
     };
     let handle = running.handle();
     let mut patience = channel::HANG_UP_LIMIT;
     let end = tokio::select! {
         result = &mut running => result,
-        () = grace() => Err(anyhow!("no login within {} s", hello.login_grace.as_secs())),
         _ = terminated.recv() => {
             let farewell = async {
                 for session in shared.running().iter().filter(|s| s.is_interactive()) {
@@ -142,14 +127,11 @@ async fn run(
     for session in &sessions {
         session.hang_up();
     }
-    let who = shared.grant().map_or(String::new(), |g| format!(" of {}", g.account.name));
-    let why = end.map_or_else(|error| format!("{error:#}"), |()| "closed".into());
-    log::note("sshd", &format!("connection{who} from {from} ended: {why}"));
     let over = async {
         for session in &sessions {
             session.over().await;
         }
     };
     let _ = tokio::time::timeout(patience, over).await;
-    Ok(())
+    end.map_or_else(|error| format!("{error:#}"), |()| "closed".into())
 }

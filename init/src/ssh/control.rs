@@ -1,6 +1,6 @@
-//! What the process of a connection says to the listener, and hears from it.
+//! What the monitor of a connection says to the listener, and hears from it.
 //!
-//! Each message is a byte. The process: [`ASK`], [`DONE`], [`ADMITTED`]. The listener: [`GO`], after an
+//! Each message is a byte. The monitor: [`ASK`], [`DONE`], [`REFUSED`], [`ADMITTED`]. The listener: [`GO`], after an
 //! [`ASK`]. Whoever finds the other gone goes on alone.
 
 use std::io::{Read, Write};
@@ -11,6 +11,8 @@ use std::time::Instant;
 
 /// Somebody has logged in.
 pub(super) const ADMITTED: u8 = b'A';
+/// A password was wrong.
+pub(super) const REFUSED: u8 = b'R';
 /// May a password be checked?
 pub(super) const ASK: u8 = b'P';
 /// It may.
@@ -32,6 +34,13 @@ impl Control {
     pub(super) fn admitted(&self) {
         if let Some(mut socket) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = socket.write_all(&[ADMITTED]);
+        }
+    }
+
+    /// Says that a password was wrong.
+    pub(super) fn refused(&self) {
+        if let Some(socket) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            let _ = socket.write_all(&[REFUSED]);
         }
     }
 

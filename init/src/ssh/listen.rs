@@ -1,17 +1,15 @@
 //! The listener: synchronous, root, and blind to what clients send. It accepts, starts one process a
 //! connection and keeps count of those in which nobody has logged in yet.
 //!
-//! A connection's process gets the client's socket as standard input and one end of a socket pair as
-//! standard output. Over the pair the listener says [`Hello`] (its length as 4 bytes, big endian, then
-//! JSON), and they speak as [`control`] says until somebody has logged in. Neither needs the other
-//! after that, so a listener that dies takes no session along.
+//! For each connection it forks a monitor ([`super::monitor`]), which starts the connection's process.
+//! Over a socket pair they speak as [`control`] says until somebody has logged in. Neither needs the
+//! other after that, so a listener that dies takes no session along.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
@@ -19,14 +17,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use rescue_schema::Secret;
-use serde::{Deserialize, Serialize};
 
 use super::control::{self, Check};
-use crate::sys::{log, spawn};
+use super::monitor::{self, Server};
+use crate::sys::{log, process, sandbox};
 
-/// Longest [`Hello`] in bytes: a document with its host keys, twice over for JSON's escapes.
-pub const MAX_HELLO: u32 = 4 << 20;
 /// Connections at once in which nobody has logged in. Each is a process of some 4 MiB; 32 of them fit
 /// into the smallest machine that can be rescued.
 const MAX_PENDING: usize = 32;
@@ -39,20 +34,10 @@ const MAX_CHECKS: usize = 4;
 /// How long nothing is accepted when no process can be started.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the process of a connection must know.
-#[derive(Serialize, Deserialize)]
-pub struct Hello {
-    /// Private host keys.
-    pub host_keys: Vec<Secret>,
-    /// For the gate; the server itself does not look at it.
-    pub gate: serde_json::Value,
-    /// How long a client may take to log in.
-    pub login_grace: Duration,
-}
-
 /// A connection in which nobody has logged in.
 struct Pending {
-    child: Child,
+    /// Its monitor's process id.
+    pid: u32,
     control: UnixStream,
     source: IpAddr,
     since: Instant,
@@ -79,11 +64,28 @@ pub fn bind(address: Option<SocketAddr>, port: u16) -> anyhow::Result<TcpListene
     }
 }
 
-/// Accepts until SIGTERM. `ready` is called once connections are accepted.
+/// A connection that was accepted, in the process that is to be its monitor.
+struct Accepted {
+    socket: TcpStream,
+    control: UnixStream,
+}
+
+/// Accepts until SIGTERM. `ready` is called once connections are accepted. Returns in the listener when
+/// it ends, and in the monitor of each connection when that ends. Must be called with one thread.
 ///
 /// # Errors
 /// When the listener cannot be set up; nothing that a client does.
-pub fn serve(listener: &TcpListener, hello: &Hello, ready: impl FnOnce()) -> anyhow::Result<()> {
+pub fn serve(listener: TcpListener, server: &Server, ready: impl FnOnce()) -> anyhow::Result<()> {
+    let nowhere = ["/run", "/tmp", "/"].iter().find_map(|folder| sandbox::nowhere(Path::new(folder)).ok());
+    let nowhere = nowhere.context("making an empty folder, in /run, /tmp or /")?;
+    match accept_all(listener, ready)? {
+        None => Ok(()),
+        Some(Accepted { socket, control }) => monitor::run(server, socket, control, nowhere),
+    }
+}
+
+/// The listener's life; its descriptors are closed when it returns.
+fn accept_all(listener: TcpListener, ready: impl FnOnce()) -> anyhow::Result<Option<Accepted>> {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
         signals.add(signal);
@@ -92,11 +94,6 @@ pub fn serve(listener: &TcpListener, hello: &Hello, ready: impl FnOnce()) -> any
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .context("opening a signalfd")?;
     listener.set_nonblocking(true)?;
-    let body = zeroize::Zeroizing::new(serde_json::to_vec(hello)?);
-    let length = u32::try_from(body.len()).ok().filter(|n| *n <= MAX_HELLO);
-    let length = length.ok_or_else(|| anyhow!("host keys and accounts have over {MAX_HELLO} bytes"))?;
-    let mut message = zeroize::Zeroizing::new(length.to_be_bytes().to_vec());
-    message.extend_from_slice(&body);
     ready();
 
     let mut pending: Vec<Pending> = Vec::new();
@@ -122,7 +119,7 @@ pub fn serve(listener: &TcpListener, hello: &Hello, ready: impl FnOnce()) -> any
         drop(fds);
         while let Ok(Some(signal)) = signals.read_signal() {
             if signal.ssi_signo != Signal::SIGCHLD as u32 {
-                return Ok(());
+                return Ok(None);
             }
         }
         // Before reaping: a child that is no longer pending is not signalled by its number.
@@ -130,7 +127,11 @@ pub fn serve(listener: &TcpListener, hello: &Hello, ready: impl FnOnce()) -> any
         reap(&mut pending);
         start_checks(&mut pending);
         if closed_until.is_none() {
-            closed_until = accept(listener, &message, &mut pending);
+            match accept(&listener, &mut pending) {
+                Next::Accept => {}
+                Next::Pause(until) => closed_until = Some(until),
+                Next::Monitor(accepted) => return Ok(Some(accepted)),
+            }
         }
     }
 }
@@ -141,6 +142,7 @@ fn still_pending(connection: &mut Pending) -> bool {
         let mut byte = [0u8; 1];
         match connection.control.read(&mut byte) {
             Ok(1) if byte == [control::ASK] => connection.check = Check::Waits(Instant::now()),
+            Ok(1) if byte == [control::REFUSED] => {}
             Ok(1) if byte == [control::DONE] => connection.check = Check::None,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return error.kind() == std::io::ErrorKind::WouldBlock,
@@ -171,10 +173,10 @@ fn reap(pending: &mut Vec<Pending>) {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Signaled(pid, signal, _)) => {
                 log::note("sshd", &format!("the process {pid} of a connection ended by {signal}"));
-                pending.retain(|p| u32::try_from(pid.as_raw()) != Ok(p.child.id()));
+                pending.retain(|p| u32::try_from(pid.as_raw()) != Ok(p.pid));
             }
             Ok(WaitStatus::Exited(pid, _)) => {
-                pending.retain(|p| u32::try_from(pid.as_raw()) != Ok(p.child.id()));
+                pending.retain(|p| u32::try_from(pid.as_raw()) != Ok(p.pid));
             }
             Ok(WaitStatus::StillAlive) | Err(_) => return,
             Ok(_) => {}
@@ -182,36 +184,47 @@ fn reap(pending: &mut Vec<Pending>) {
     }
 }
 
-/// Accepts what waits, while there is room. Returns until when nothing more is to be accepted.
-fn accept(listener: &TcpListener, message: &[u8], pending: &mut Vec<Pending>) -> Option<Instant> {
+/// What a look at the listener has led to.
+enum Next {
+    /// Nothing more waits.
+    Accept,
+    /// Nothing is to be accepted until then.
+    Pause(Instant),
+    /// This process is the monitor of a connection now.
+    Monitor(Accepted),
+}
+
+/// Accepts what waits, while there is room.
+fn accept(listener: &TcpListener, pending: &mut Vec<Pending>) -> Next {
     loop {
         if pending.len() >= MAX_PENDING
             && let Err(until) = make_room(pending)
         {
-            return Some(until);
+            return Next::Pause(until);
         }
         let (socket, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
                 use std::io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
                 return match error.kind() {
-                    WouldBlock => None,
+                    WouldBlock => Next::Accept,
                     ConnectionAborted | Interrupted => continue,
                     _ => {
                         log::note("sshd", &format!("accepting a connection: {error}"));
-                        Some(Instant::now() + PAUSE)
+                        Next::Pause(Instant::now() + PAUSE)
                     }
                 };
             }
         };
-        match start(socket, message) {
-            Ok((child, control)) => {
+        match split(socket) {
+            Ok(Split::Listener { pid, control }) => {
                 let source = peer.ip().to_canonical();
-                pending.push(Pending { child, control, source, since: Instant::now(), check: Check::None });
+                pending.push(Pending { pid, control, source, since: Instant::now(), check: Check::None });
             }
+            Ok(Split::Monitor(accepted)) => return Next::Monitor(accepted),
             Err(error) => {
                 log::note("sshd", &format!("starting the process of a connection from {peer}: {error}"));
-                return Some(Instant::now() + PAUSE);
+                return Next::Pause(Instant::now() + PAUSE);
             }
         }
     }
@@ -229,26 +242,29 @@ fn make_room(pending: &mut Vec<Pending>) -> Result<(), Instant> {
     if since.elapsed() < MIN_AGE {
         return Err(since + MIN_AGE);
     }
-    let mut victim = pending.swap_remove(at);
+    let victim = pending.swap_remove(at);
     log::note("sshd", &format!("too many connections without a login; one from {} is closed", victim.source));
-    let _ = victim.child.kill();
+    kill(victim.pid);
     Ok(())
 }
 
-fn start(socket: TcpStream, message: &[u8]) -> std::io::Result<(Child, UnixStream)> {
-    let (mut control, theirs) = UnixStream::pair()?;
-    // So large that the message is taken whole: the listener waits for nobody. (The kernel counts its
-    // own bookkeeping too, and doubles what is asked for.)
-    nix::sys::socket::setsockopt(
-        &control,
-        nix::sys::socket::sockopt::SndBufForce,
-        &(message.len().saturating_mul(2) + (64 << 10)),
-    )?;
+fn kill(pid: u32) {
+    if let Ok(pid) = i32::try_from(pid) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// The two processes after a fork.
+enum Split {
+    Listener { pid: u32, control: UnixStream },
+    Monitor(Accepted),
+}
+
+fn split(socket: TcpStream) -> std::io::Result<Split> {
+    let (control, theirs) = UnixStream::pair()?;
     control.set_nonblocking(true)?;
-    control.write_all(message)?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("rescue").arg("sshd-connection").env_clear().current_dir("/");
-    command.stdin(Stdio::from(OwnedFd::from(socket))).stdout(Stdio::from(OwnedFd::from(theirs)));
-    spawn::as_service(&mut command, false);
-    Ok((command.spawn()?, control))
+    Ok(match process::split()? {
+        Some(pid) => Split::Listener { pid, control },
+        None => Split::Monitor(Accepted { socket, control: theirs }),
+    })
 }

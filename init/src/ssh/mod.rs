@@ -2,32 +2,40 @@
 //! one process a connection, which dies alone.
 //!
 //! ```text
-//! rescue sshd            listen.rs      binds, accepts, limits, starts one process a connection
-//!   └─ sshd-connection   connection.rs  that process's life: hand-over, login grace, orderly end
-//!                        control.rs     between it and the listener: logged in, password checks
+//! rescue sshd            listen.rs      binds, accepts, limits, forks one monitor a connection
+//!   └─ monitor           monitor/       root: signs, checks who it is, starts what was asked for
+//!      │                 control.rs     between it and the listener: logged in, password checks
+//!      │                 auth.rs        who gets in: the gate, keys and their options
+//!      │                 session.rs     starts and signals the session's processes
+//!      │                 subsystem/     file transfer, as programs of their own
+//!      └─ sshd-connection  nobody, confined:
+//!                        connection.rs  that process's life: what it gives up, orderly end
 //!                        socket.rs      the client's bytes as russh reads them
 //!                        protocol.rs    russh's handler: what the client says
 //!                        channel.rs     one session of it: terminal, environment, process, exit
 //!                        flow.rs        bytes between a channel and a process, with backpressure
-//!                        auth.rs        who gets in: the gate, keys and their options
-//!                        session.rs     starts and signals the session's processes
+//!                        forward/       other connections through this one: -L, -R, -D, -A, -J
 //! ```
 //!
-//! `auth` and `session` are the authority of the server. The protocol side reaches them through
-//! [`auth::Gate`] and [`session::Start`] alone, so that a monitor process can come in between; the
-//! socket pair that it would speak over is the one of [`listen`].
+//! The protocol side has no rights: what it wants, it asks its monitor for, in the messages of
+//! [`monitor::messages`].
 //! What is offered, and every limit: `policy.rs`. Host keys: [`host_keys`]. Lines of
 //! `authorized_keys`: [`authorized_keys`].
 
 pub mod auth;
 pub mod authorized_keys;
+pub mod certificate;
 mod channel;
 pub mod connection;
 mod control;
 mod flow;
+pub mod forward;
 pub mod host_keys;
 pub mod listen;
+pub mod monitor;
 pub mod policy;
+pub mod presented;
 mod protocol;
 pub mod session;
 mod socket;
+pub mod subsystem;

@@ -1,48 +1,51 @@
-//! russh's handler: what a client says, turned into questions to `auth` and orders to `channel`.
+//! russh's handler: what a client says, turned into questions to the monitor and orders to `channel`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Error;
-use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::server::{
+    Auth, ChannelOpenHandle, ExchangeToSign, Handler, Msg, PublicKeyOffer, Response, Session, SignedPublicKey,
+};
 use russh::{ChannelId, ChannelOpenFailure, Pty, Sig};
 
-use super::auth::{self, Gate, Grant};
 use super::channel::{Channel, Running};
-use super::control::Control;
+use super::forward::{Forwards, To};
+use super::monitor::Client;
+use super::monitor::messages::{Reply, Request, What};
 use super::policy;
-use super::session::{self, Terminal};
-use crate::sys::{log, pty};
+use super::session::Terminal;
+use crate::sys::pty;
 
 /// Longest `TERM` in bytes; the longest name in terminfo is below 40.
 const MAX_TERM: usize = 64;
 
 /// What the handler and the process's main task share.
 pub(super) struct Shared {
-    pub(super) peer: SocketAddr,
-    pub(super) local: SocketAddr,
+    pub(super) monitor: Arc<Client>,
+    pub(super) forwards: Arc<Forwards>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    grant: Option<Arc<Grant>>,
+    /// Somebody has logged in, as the monitor says.
+    admitted: bool,
+    /// Whether a terminal may be had.
+    pty: bool,
     channels: HashMap<ChannelId, Channel>,
 }
 
 impl Shared {
-    pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { peer, local, state: Mutex::default() })
+    pub(super) fn new(monitor: Client) -> Arc<Self> {
+        let monitor = Arc::new(monitor);
+        let forwards = Forwards::new(Arc::clone(&monitor));
+        Arc::new(Self { monitor, forwards, state: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Who has logged in.
-    pub(super) fn grant(&self) -> Option<Arc<Grant>> {
-        self.lock().grant.clone()
     }
 
     /// The sessions that run.
@@ -54,42 +57,61 @@ impl Shared {
 /// A connection, as russh calls it.
 pub(super) struct Protocol {
     pub(super) shared: Arc<Shared>,
-    pub(super) gate: Arc<dyn Gate>,
-    pub(super) control: Arc<Control>,
 }
 
 impl Protocol {
-    fn admit(&mut self, user: &str, method: &str, grant: Option<Grant>) -> Auth {
-        let peer = self.shared.peer;
-        let source = peer.ip().to_canonical();
-        match grant {
-            Some(grant) => {
-                log::note(
-                    "sshd",
-                    &format!("login of {user} from {source}:{} by {}", peer.port(), grant.method),
-                );
-                self.gate.succeeded(source);
-                self.shared.lock().grant = Some(Arc::new(grant));
-                self.control.admitted();
-                Auth::Accept
+    /// Asks the monitor whether somebody is in by what the client has sent.
+    async fn log_in(&self, request: &Request) -> Result<Auth, Error> {
+        match self.shared.monitor.ask(request).await?.0 {
+            Reply::Accepted {} => Ok(Auth::Accept),
+            Reply::Admitted { pty } => {
+                let mut state = self.shared.lock();
+                (state.admitted, state.pty) = (true, pty);
+                Ok(Auth::Accept)
             }
-            None => {
-                log::note("sshd", &format!("refused {user:?} from {source}:{}: {method}", peer.port()));
-                Auth::Reject { proceed_with_methods: Some(policy::methods()), partial_success: false }
-            }
+            _ => Ok(Auth::Reject { proceed_with_methods: Some(policy::methods()), partial_success: false }),
         }
     }
 
-    fn start(&self, id: ChannelId, command: Option<&[u8]>, session: &mut Session) -> Result<(), Error> {
-        let mut state = self.shared.lock();
-        let grant = state.grant.clone();
-        let started = match (grant, state.channels.get_mut(&id)) {
-            (Some(grant), Some(channel)) => {
-                channel.start(&grant, command, (self.shared.peer, self.shared.local), &session.handle())
+    /// Whether somebody is in: nothing is forwarded for nobody.
+    fn is_admitted(&self) -> bool {
+        self.shared.lock().admitted
+    }
+
+    fn connect(&self, to: To, channel: russh::Channel<Msg>, answer: ChannelOpenHandle, session: &Session) {
+        // An answer that is dropped is a refusal.
+        if self.is_admitted() {
+            let (_, writer) = channel.split();
+            self.shared.forwards.connect(to, Arc::new(writer), answer, session.handle());
+        }
+    }
+
+    async fn password(&self, user: &str, password: &[u8]) -> Result<Auth, Error> {
+        // Longer than any that is right: it is not carried about whole.
+        let password = password.get(..super::auth::MAX_PASSWORD + 1).unwrap_or(password);
+        let password = zeroize::Zeroizing::new(password.to_vec());
+        self.log_in(&Request::Password { user: user.to_string(), password }).await
+    }
+
+    async fn start(&self, id: ChannelId, what: What, session: &mut Session) -> Result<(), Error> {
+        let order = self.shared.lock().channels.get(&id).and_then(|channel| channel.order(what));
+        let Some(order) = order else { return reply(id, false, session) };
+        let monitor = &self.shared.monitor;
+        let done = match monitor.ask(&order).await? {
+            (Reply::Started { session: number, greeting }, descriptors) => {
+                let mut state = self.shared.lock();
+                let handle = session.handle();
+                let taken = state.channels.get_mut(&id).is_some_and(|channel| {
+                    channel.take_over((number, greeting), descriptors, monitor, &handle).is_ok()
+                });
+                if !taken {
+                    monitor.tell(&Request::HangUp { session: number });
+                }
+                taken
             }
             _ => false,
         };
-        reply(id, started, session)
+        reply(id, done, session)
     }
 }
 
@@ -109,27 +131,61 @@ fn size(columns: u32, rows: u32, width: u32, height: u32) -> pty::Size {
 impl Handler for Protocol {
     type Error = Error;
 
-    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
-        let source = self.shared.peer.ip().to_canonical();
-        match auth::key(&*self.gate, user, offer.public_key, offer.algorithm, source) {
-            Some(_) => Ok(Auth::Accept),
-            None => {
-                let fingerprint = super::host_keys::fingerprint(offer.public_key);
-                Ok(self.admit(user, &format!("publickey {fingerprint}"), None))
-            }
+    async fn sign_exchange(&mut self, exchange: ExchangeToSign<'_>) -> Result<Vec<u8>, Error> {
+        let request = Request::Sign {
+            algorithm: exchange.algorithm.to_string(),
+            sha512: exchange.hash.len() == 64,
+            exchange: exchange.hashed.to_vec(),
+        };
+        match self.shared.monitor.ask(&request).await?.0 {
+            Reply::Signature { signature } => Ok(signature),
+            _ => Err(anyhow::anyhow!("the monitor has not signed")),
         }
     }
 
-    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Error> {
-        let source = self.shared.peer.ip().to_canonical();
-        let grant = auth::key(&*self.gate, user, key.public_key, key.algorithm, source);
-        Ok(self.admit(user, "publickey", grant))
+    async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
+        let request = Request::Offer {
+            user: user.to_string(),
+            algorithm: offer.algorithm_name.to_string(),
+            key: offer.key_blob.to_vec(),
+        };
+        self.log_in(&request).await
+    }
+
+    async fn auth_publickey_signed(
+        &mut self,
+        user: &str,
+        signed: SignedPublicKey<'_>,
+    ) -> Result<Option<Auth>, Error> {
+        let request = Request::PublicKey {
+            user: user.to_string(),
+            algorithm: signed.algorithm_name.to_string(),
+            key: signed.key_blob.to_vec(),
+            signature: signed.signature.to_vec(),
+        };
+        self.log_in(&request).await.map(Some)
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Error> {
-        let source = self.shared.peer.ip().to_canonical();
-        let grant = auth::password(&self.gate, &self.control, user, password, source).await;
-        Ok(self.admit(user, "password", grant))
+        self.password(user, password.as_bytes()).await
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Error> {
+        // One question, and the same check as that of a password (RFC 4256).
+        let Some(mut response) = response else {
+            return Ok(Auth::Partial {
+                name: "".into(),
+                instructions: "".into(),
+                prompts: Cow::Borrowed(&[(Cow::Borrowed("Password: "), false)]),
+            });
+        };
+        let answer = response.next().unwrap_or_default();
+        self.password(user, &answer).await
     }
 
     async fn channel_open_session(
@@ -141,7 +197,7 @@ impl Handler for Protocol {
         let (_, writer) = channel.split();
         let full = {
             let mut state = self.shared.lock();
-            let full = state.grant.is_none() || state.channels.len() >= policy::MAX_SESSIONS;
+            let full = !state.admitted || state.channels.len() >= policy::MAX_SESSIONS;
             if !full {
                 state.channels.insert(writer.id(), Channel::new(Arc::new(writer)));
             }
@@ -155,7 +211,88 @@ impl Handler for Protocol {
         Ok(())
     }
 
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: russh::Channel<Msg>,
+        host: &str,
+        port: u32,
+        _from: &str,
+        _from_port: u32,
+        answer: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.connect(To::Tcp { host: host.to_string(), port }, channel, answer, session);
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: russh::Channel<Msg>,
+        path: &str,
+        answer: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.connect(To::Unix(path.to_string()), channel, answer, session);
+        Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Error> {
+        self.shared.forwards.confirmed(id);
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
+        if !self.is_admitted() {
+            return Ok(false);
+        }
+        let bound = self.shared.forwards.listen(address, *port, &session.handle()).await;
+        *port = bound.unwrap_or(*port);
+        Ok(bound.is_some())
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.shared.forwards.unlisten(&(address.to_string(), port)))
+    }
+
+    async fn streamlocal_forward(&mut self, path: &str, session: &mut Session) -> Result<bool, Error> {
+        Ok(self.is_admitted() && self.shared.forwards.listen_unix(path, &session.handle()).await)
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.shared.forwards.unlisten(&(path.to_string(), 0)))
+    }
+
+    async fn agent_request(&mut self, id: ChannelId, session: &mut Session) -> Result<bool, Error> {
+        if !self.is_admitted() || !self.shared.forwards.agent(&session.handle()).await {
+            return Ok(false);
+        }
+        Ok(self.shared.lock().channels.get_mut(&id).map(|channel| channel.agent = true).is_some())
+    }
+
     async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
+        if self.shared.forwards.closed(id) {
+            return Ok(());
+        }
         let channel = self.shared.lock().channels.remove(&id);
         if let Some(running) = channel.as_ref().and_then(Channel::running) {
             running.hang_up();
@@ -166,15 +303,21 @@ impl Handler for Protocol {
     async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
         if let Some(running) = self.shared.lock().channels.get(&id).and_then(Channel::running) {
             running.input.end();
+        } else if let Some(stream) = self.shared.forwards.stream(id) {
+            stream.input.end();
         }
         Ok(())
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Error> {
-        let grown = match self.shared.lock().channels.get(&id).and_then(Channel::running) {
+        let running = self.shared.lock().channels.get(&id).and_then(Channel::running).cloned();
+        let grown = match running {
             Some(running) => running.input.feed(data),
-            // Nothing runs that could read it.
-            None => u32::try_from(data.len())?,
+            None => match self.shared.forwards.stream(id) {
+                Some(stream) => stream.input.feed(data),
+                // Nothing runs that could read it.
+                None => u32::try_from(data.len())?,
+            },
         };
         if grown > 0 {
             session.grow_window(id, grown)?;
@@ -206,7 +349,7 @@ impl Handler for Protocol {
     ) -> Result<(), Error> {
         let done = {
             let mut state = self.shared.lock();
-            let allowed = state.grant.as_ref().is_some_and(|g| g.options.pty);
+            let allowed = state.pty;
             match state.channels.get_mut(&id) {
                 Some(channel) if allowed && channel.running().is_none() => {
                     let fit = term.len() <= MAX_TERM && term.bytes().all(|b| b.is_ascii_graphic());
@@ -235,7 +378,7 @@ impl Handler for Protocol {
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
-        self.start(id, None, session)
+        self.start(id, What::Shell, session).await
     }
 
     async fn exec_request(
@@ -244,16 +387,16 @@ impl Handler for Protocol {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Error> {
-        self.start(id, Some(command), session)
+        self.start(id, What::Command(command.to_vec()), session).await
     }
 
     async fn subsystem_request(
         &mut self,
         id: ChannelId,
-        _name: &str,
+        name: &str,
         session: &mut Session,
     ) -> Result<(), Error> {
-        reply(id, false, session)
+        self.start(id, What::Subsystem(name.to_string()), session).await
     }
 
     async fn x11_request(
@@ -298,10 +441,8 @@ impl Handler for Protocol {
             Sig::Custom(name) => name.clone(),
             known => format!("{known:?}"),
         };
-        if let (Some(running), Some(signal)) =
-            (self.shared.lock().channels.get(&id).and_then(Channel::running), session::signal_by_name(&name))
-        {
-            running.signal(signal);
+        if let Some(running) = self.shared.lock().channels.get(&id).and_then(Channel::running) {
+            running.signal(name);
         }
         Ok(())
     }

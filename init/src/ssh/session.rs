@@ -20,7 +20,7 @@ use crate::sys::{pty, spawn};
 const PIPE: usize = 256 << 10;
 
 /// A terminal, as the client asks for it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Terminal {
     /// `TERM`.
     pub name: String,
@@ -37,6 +37,8 @@ pub struct Start<'a> {
     pub account: &'a Account,
     /// A command for the login's shell; none for the shell itself, as a login shell.
     pub command: Option<&'a [u8]>,
+    /// A role of this binary to start in the place of a shell: a subsystem's.
+    pub role: Option<&'static str>,
     /// On a terminal of its own, or with three pipes.
     pub terminal: Option<&'a Terminal>,
     /// Environment beside that of the login.
@@ -74,13 +76,17 @@ pub enum Ends {
 /// No terminal, no process, or a shell that cannot be executed.
 pub fn start(start: &Start<'_>) -> io::Result<Started> {
     let account = start.account;
-    let mut command = Command::new(&account.shell);
+    let mut command =
+        Command::new(start.role.map_or(account.shell.as_path(), |_| Path::new("/proc/self/exe")));
     let shell = account.shell.file_name().unwrap_or(account.shell.as_os_str());
-    match start.command {
-        Some(line) => {
+    match (start.role, start.command) {
+        (Some(role), _) => {
+            command.arg0("rescue").arg(role);
+        }
+        (None, Some(line)) => {
             command.arg0(shell).arg("-c").arg(std::ffi::OsStr::from_bytes(line));
         }
-        None => {
+        (None, None) => {
             let mut name = std::ffi::OsString::from("-");
             name.push(shell);
             command.arg0(name);
@@ -156,24 +162,23 @@ pub fn status(account: &Account, columns: u32) -> io::Result<(Child, OwnedFd)> {
     Ok((command.spawn()?, output))
 }
 
-/// Sends a signal to the process group of a session. The caller knows that its first process has not
-/// been waited for, so the number is still its own.
-pub fn signal(child: &Child, signal: Signal) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = rustix::process::kill_process_group(pid, signal);
-    }
-}
-
-/// A descriptor that becomes readable when the process has ended (pidfd_open(2)).
+/// A pipe through which the end of a process is told: what is read, without blocking, and what is
+/// written.
 ///
 /// # Errors
-/// Those of the kernel.
-pub fn watch(child: &Child) -> io::Result<OwnedFd> {
-    let pid = i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK)?)
+/// Those of pipe(2).
+pub fn end() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (told, end) = pipe_with(PipeFlags::CLOEXEC)?;
+    not_blocking(&told)?;
+    Ok((told, end))
+}
+
+/// Sends a signal to the process group of a session's first process. The caller knows that this has
+/// not been waited for, so the number is still its own.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(pid, signal);
+    }
 }
 
 /// The signal of this name (RFC 4254 section 6.10, without `SIG`), of those that a client may send.

@@ -46,6 +46,20 @@ pub fn with_limit(limit: Duration, work: impl FnOnce() -> bool) -> io::Result<bo
     }
 }
 
+/// Makes a process that goes on from here as this one does: its id, or none in the child.
+///
+/// Only for a process with one thread.
+///
+/// # Errors
+/// Those of fork(2).
+pub fn split() -> io::Result<Option<u32>> {
+    // SAFETY: the process has one thread (its caller says so), so the child may do anything.
+    match unsafe { fork() }? {
+        ForkResult::Child => Ok(None),
+        ForkResult::Parent { child } => Ok(Some(child.as_raw().cast_unsigned())),
+    }
+}
+
 /// A child that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
@@ -53,6 +67,8 @@ pub struct Ended {
     pub pid: i32,
     /// How.
     pub how: How,
+    /// Whether it left a core.
+    pub core: bool,
 }
 
 /// How a process ended.
@@ -80,9 +96,11 @@ impl std::fmt::Display for How {
 pub fn reap() -> Option<Ended> {
     loop {
         return match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, status)) => Some(Ended { pid: pid.as_raw(), how: How::Exit(status) }),
-            Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                Some(Ended { pid: pid.as_raw(), how: How::Signal(signal as i32) })
+            Ok(WaitStatus::Exited(pid, status)) => {
+                Some(Ended { pid: pid.as_raw(), how: How::Exit(status), core: false })
+            }
+            Ok(WaitStatus::Signaled(pid, signal, core)) => {
+                Some(Ended { pid: pid.as_raw(), how: How::Signal(signal as i32), core })
             }
             Err(Errno::EINTR) => continue,
             // A real-time signal, which nix has no name for: the child is reaped, and was no service.

@@ -111,3 +111,14 @@ pub fn login_environment(account: &Account) -> Vec<(String, String)> {
     .map(|(k, v)| (k.to_string(), v))
     .into()
 }
+
+/// Makes `command` start in the directory that is open as `folder`, whatever its name, if it has one.
+pub fn within(command: &mut Command, folder: OwnedFd) {
+    // SAFETY: fchdir is async-signal-safe and nothing else is called between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::fchdir(&folder)?;
+            Ok(())
+        });
+    }
+}

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use log::debug;
 use rand_core::Rng;
 use ssh_encoding::{Decode, Encode};
-use ssh_key::{Algorithm, Certificate, EcdsaCurve, HashAlg, PrivateKey};
+use ssh_key::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey};
 
 use crate::cipher::CIPHERS;
 use crate::helpers::{AlgorithmExt, NameList};
@@ -99,7 +99,7 @@ pub struct Preferred {
     pub compression: Cow<'static, [compression::Name]>,
 }
 
-pub(crate) fn is_key_compatible_with_algo(key: &PrivateKey, algo: &Algorithm) -> bool {
+pub(crate) fn is_key_compatible_with_algo(key: &PublicKey, algo: &Algorithm) -> bool {
     match algo {
         // All RSA keys are compatible with all RSA based algos.
         Algorithm::Rsa { .. } => key.algorithm().is_rsa(),
@@ -116,13 +116,13 @@ pub(crate) fn is_key_compatible_with_algo(key: &PrivateKey, algo: &Algorithm) ->
 pub(crate) fn server_certificate_names(
     pref: &Preferred,
     certificates: &[Certificate],
-    keys: &[PrivateKey],
+    keys: &[PublicKey],
 ) -> Vec<String> {
     let mut names = Vec::new();
     for cert in certificates {
         if !keys
             .iter()
-            .any(|k| k.public_key().key_data() == cert.public_key())
+            .any(|k| k.key_data() == cert.public_key())
         {
             debug!("no host key matching certificate {:?}", cert.key_id());
             continue;
@@ -148,7 +148,7 @@ pub(crate) fn server_certificate_names(
 impl Preferred {
     pub(crate) fn possible_host_key_algos_for_keys(
         &self,
-        available_host_keys: &[PrivateKey],
+        available_host_keys: &[PublicKey],
     ) -> Vec<Algorithm> {
         self.key
             .iter()
@@ -267,7 +267,7 @@ pub(crate) trait Select {
     fn read_kex(
         buffer: &[u8],
         pref: &Preferred,
-        available_host_keys: Option<&[PrivateKey]>,
+        available_host_keys: Option<&[PublicKey]>,
         available_certificates: Option<&[Certificate]>,
         cause: &KexCause,
     ) -> Result<Names, Error> {
@@ -550,19 +550,19 @@ pub(crate) fn write_kex(
         .encode(w)?; // kex algo
 
         if let Some(server_config) = server_config {
+            let host_keys = server_config.host_public_keys();
             // Only advertise host key algorithms that we have keys for, with
             // certificate algorithms ahead of plain keys so a client that
             // accepts both is served the certificate.
             NameList(
-                server_certificate_names(prefs, &server_config.certificates, &server_config.keys)
+                server_certificate_names(prefs, &server_config.certificates, &host_keys)
                     .into_iter()
                     .chain(
                         prefs
                             .key
                             .iter()
                             .filter(|algo| {
-                                server_config
-                                    .keys
+                                host_keys
                                     .iter()
                                     .any(|k| is_key_compatible_with_algo(k, algo))
                             })

@@ -1191,32 +1191,49 @@ impl Encrypted {
                         }
                     };
 
-                    let is_valid = if accepted_probe_matches && user == auth_user {
-                        true
-                    } else {
+                    let outside = handler
+                        .auth_publickey_signed(
+                            user,
+                            SignedPublicKey {
+                                public_key: &pubkey,
+                                algorithm_name: &pubkey_algo,
+                                key_blob: &pubkey_key,
+                                signature: &encoded_signature,
+                            },
+                        )
+                        .await?;
+                    let auth = if let Some(auth) = outside {
                         auth_user.clear();
                         auth_user.push_str(user);
-                        let offer = PublicKeyOffer {
-                            public_key: &pubkey,
-                            algorithm: &algorithm,
+                        auth
+                    } else {
+                        let is_valid = if accepted_probe_matches && user == auth_user {
+                            true
+                        } else {
+                            auth_user.clear();
+                            auth_user.push_str(user);
+                            let offer = PublicKeyOffer {
+                                public_key: &pubkey,
+                                algorithm: &algorithm,
+                                algorithm_name: &pubkey_algo,
+                                key_blob: &pubkey_key,
+                            };
+                            let auth = handler.auth_publickey_offered(user, offer).await?;
+                            auth == Auth::Accept
                         };
-                        let auth = handler.auth_publickey_offered(user, offer).await?;
-                        auth == Auth::Accept
-                    };
-
-                    if is_valid {
                         let session_id = self.session_id.as_ref();
-                        #[allow(clippy::blocks_in_conditions)]
-                        if SIGNATURE_BUFFER.with(|buf| {
-                            let mut buf = buf.borrow_mut();
-                            buf.clear();
-                            map_err!(session_id.encode(&mut *buf))?;
-                            buf.extend_from_slice(sig_init_buffer);
+                        if is_valid
+                            && SIGNATURE_BUFFER.with(|buf| {
+                                let mut buf = buf.borrow_mut();
+                                buf.clear();
+                                map_err!(session_id.encode(&mut *buf))?;
+                                buf.extend_from_slice(sig_init_buffer);
 
-                            Ok(Verifier::verify(&pubkey, &buf, &sig).is_ok())
-                        })? {
+                                Ok::<_, H::Error>(Verifier::verify(&pubkey, &buf, &sig).is_ok())
+                            })?
+                        {
                             debug!("signature verified");
-                            let auth = match pk_or_cert {
+                            match pk_or_cert {
                                 PublicKeyOrCertificate::PublicKey { ref key, .. } => {
                                     let key = VerifiedPublicKey {
                                         public_key: key,
@@ -1227,31 +1244,27 @@ impl Encrypted {
                                 PublicKeyOrCertificate::Certificate(ref cert) => {
                                     handler.auth_openssh_certificate(user, cert).await?
                                 }
-                            };
-
-                            if auth == Auth::Accept {
-                                server_auth_request_success(&mut self.write);
-                                self.state = EncryptedState::InitCompression;
-                            } else {
-                                if let Auth::Reject {
-                                    proceed_with_methods,
-                                    partial_success,
-                                } = auth
-                                {
-                                    auth_request.partial_success = partial_success;
-                                    if let Some(methods) = proceed_with_methods {
-                                        auth_request.methods = methods;
-                                    }
-                                }
-                                auth_user.clear();
-                                reject_auth_request(until, &mut self.write, auth_request).await?;
                             }
                         } else {
-                            debug!("signature wrong");
-                            auth_user.clear();
-                            reject_auth_request(until, &mut self.write, auth_request).await?;
+                            debug!("key refused or signature wrong");
+                            Auth::reject()
                         }
+                    };
+
+                    if auth == Auth::Accept {
+                        server_auth_request_success(&mut self.write);
+                        self.state = EncryptedState::InitCompression;
                     } else {
+                        if let Auth::Reject {
+                            proceed_with_methods,
+                            partial_success,
+                        } = auth
+                        {
+                            auth_request.partial_success = partial_success;
+                            if let Some(methods) = proceed_with_methods {
+                                auth_request.methods = methods;
+                            }
+                        }
                         auth_user.clear();
                         reject_auth_request(until, &mut self.write, auth_request).await?;
                     }
@@ -1270,6 +1283,8 @@ impl Encrypted {
                     let offer = PublicKeyOffer {
                         public_key: &pubkey,
                         algorithm: &algorithm,
+                        algorithm_name: &pubkey_algo,
+                        key_blob: &pubkey_key,
                     };
                     let auth = handler.auth_publickey_offered(user, offer).await?;
                     match auth {

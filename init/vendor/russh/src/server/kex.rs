@@ -45,6 +45,27 @@ pub(crate) struct ServerKex {
     config: Arc<Config>,
 }
 
+/// A host key, with its private half or without.
+#[derive(Clone, Copy)]
+enum HostKey<'a> {
+    Held(&'a PrivateKey),
+    External(&'a PublicKey),
+}
+
+impl<'a> HostKey<'a> {
+    fn all(config: &'a Config) -> impl Iterator<Item = Self> {
+        let held = config.keys.iter().map(Self::Held);
+        held.chain(config.external_keys.iter().map(Self::External))
+    }
+
+    fn public_key(self) -> &'a PublicKey {
+        match self {
+            Self::Held(key) => key.public_key(),
+            Self::External(key) => key,
+        }
+    }
+}
+
 impl Debug for ServerKex {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut s = f.debug_struct("ClientKex");
@@ -140,7 +161,7 @@ impl ServerKex {
                     negotiation::Server::read_kex(
                         &input.buffer,
                         &self.config.preferred,
-                        Some(&self.config.keys),
+                        Some(&self.config.host_public_keys()),
                         Some(&self.config.certificates),
                         &self.cause,
                     )?
@@ -301,19 +322,14 @@ impl ServerKex {
                         // Only certificates with a matching private key were
                         // advertised, so skip any without one here as well.
                         .find_map(|c| {
-                            self.config
-                                .keys
-                                .iter()
+                            HostKey::all(&self.config)
                                 .find(|k| k.public_key().key_data() == c.public_key())
                                 .map(|k| (k, Some(c)))
                         })
                         .ok_or(Error::UnknownKey)?
                 } else {
-                    let key = self
-                        .config
-                        .keys
-                        .iter()
-                        .find(|key| is_key_compatible_with_algo(key, &names.key))
+                    let key = HostKey::all(&self.config)
+                        .find(|key| is_key_compatible_with_algo(key.public_key(), &names.key))
                         .ok_or(Error::UnknownKey)?;
                     (key, None)
                 };
@@ -332,7 +348,7 @@ impl ServerKex {
                     _ => None,
                 };
 
-                let hash = HASH_BUF.with(|buffer| {
+                let (hash, hashed) = HASH_BUF.with(|buffer| {
                     let mut buffer = buffer.borrow_mut();
                     buffer.clear();
 
@@ -345,16 +361,31 @@ impl ServerKex {
 
                     let hash = kex.compute_exchange_hash(&pubkey_vec, exchange, &mut buffer)?;
 
-                    Ok::<_, Error>(hash)
+                    let hashed = match key {
+                        HostKey::Held(_) => Vec::new(),
+                        HostKey::External(_) => buffer.to_vec(),
+                    };
+                    Ok::<_, Error>((hash, hashed))
                 })?;
 
                 // Hash signature
-                debug!("signing with key {key:?}");
-                let signature = sign_with_hash_alg(
-                    &PrivateKeyWithHashAlg::new(Arc::new(key.clone()), signature_hash_alg),
-                    &hash,
-                )
-                .map_err(Into::into)?;
+                debug!("signing with key {:?}", key.public_key());
+                let signature = match key {
+                    HostKey::Held(key) => sign_with_hash_alg(
+                        &PrivateKeyWithHashAlg::new(Arc::new(key.clone()), signature_hash_alg),
+                        &hash,
+                    )
+                    .map_err(Into::into)?,
+                    HostKey::External(public_key) => {
+                        let exchange = ExchangeToSign {
+                            public_key,
+                            algorithm: &names.key,
+                            hash: &hash,
+                            hashed: &hashed,
+                        };
+                        handler.sign_exchange(exchange).await?
+                    }
+                };
 
                 output.write_packet(|w| {
                     match kex.is_dh_gex() {

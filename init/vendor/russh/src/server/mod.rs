@@ -42,7 +42,7 @@ use log::{debug, error, info, warn};
 use msg::{is_kex_msg, validate_client_msg_strict_kex};
 use russh_util::runtime::JoinHandle;
 use russh_util::time::Instant;
-use ssh_key::{Certificate, PrivateKey};
+use ssh_key::{Certificate, PrivateKey, PublicKey};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::pin;
@@ -75,6 +75,9 @@ pub struct Config {
     pub auth_rejection_time_initial: Option<std::time::Duration>,
     /// The server's keys. The first key pair in the client's preference order will be chosen.
     pub keys: Vec<PrivateKey>,
+    /// Host keys whose private halves this process does not hold. They are offered after
+    /// [`Config::keys`], and [`Handler::sign_exchange`] is asked for their signatures.
+    pub external_keys: Vec<PublicKey>,
     /// The server's host certificates.
     pub certificates: Vec<Certificate>,
     /// The bytes and time limits before key re-exchange.
@@ -119,6 +122,7 @@ impl Default for Config {
             auth_rejection_time: std::time::Duration::from_secs(1),
             auth_rejection_time_initial: None,
             keys: Vec::new(),
+            external_keys: Vec::new(),
             certificates: Vec::new(),
             window_size: 2097152,
             manual_window: false,
@@ -133,6 +137,14 @@ impl Default for Config {
             keepalive_max: 3,
             nodelay: false,
         }
+    }
+}
+
+impl Config {
+    /// The public halves of all host keys, in the order in which they are looked at.
+    pub(crate) fn host_public_keys(&self) -> Vec<PublicKey> {
+        let held = self.keys.iter().map(|key| key.public_key().clone());
+        held.chain(self.external_keys.iter().cloned()).collect()
     }
 }
 
@@ -230,6 +242,11 @@ pub struct PublicKeyOffer<'a> {
     /// signature algorithm the certificate type maps to (for example
     /// `rsa-sha2-256` for `rsa-sha2-256-cert-v01@openssh.com`).
     pub algorithm: &'a ssh_key::Algorithm,
+    /// The public key algorithm name of the request, such as `rsa-sha2-256` or
+    /// `ssh-ed25519-cert-v01@openssh.com`.
+    pub algorithm_name: &'a str,
+    /// The public key blob of the request: a key or a certificate.
+    pub key_blob: &'a [u8],
 }
 
 /// A public key whose ownership has been verified, passed to
@@ -246,6 +263,39 @@ pub struct VerifiedPublicKey<'a> {
     /// algorithm named in the request (`ssh-rsa`, `rsa-sha2-256`,
     /// `ssh-ed25519`, ...).
     pub algorithm: &'a ssh_key::Algorithm,
+}
+
+/// A `publickey` authentication request with its signature (RFC 4252 §7), passed to
+/// [`Handler::auth_publickey_signed`] before anything of it was verified.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy)]
+pub struct SignedPublicKey<'a> {
+    /// The public key, or that of the certificate.
+    pub public_key: &'a ssh_key::PublicKey,
+    /// The public key algorithm name of the request, such as `rsa-sha2-256` or
+    /// `ssh-ed25519-cert-v01@openssh.com`.
+    pub algorithm_name: &'a str,
+    /// The public key blob of the request: a key or a certificate.
+    pub key_blob: &'a [u8],
+    /// The signature as it was sent: `string algorithm, string signature`. Its algorithm is the
+    /// one that `algorithm_name` asks for.
+    pub signature: &'a [u8],
+}
+
+/// A key exchange that a host key of [`Config::external_keys`] must sign, passed to
+/// [`Handler::sign_exchange`].
+#[non_exhaustive]
+#[derive(Clone, Copy)]
+pub struct ExchangeToSign<'a> {
+    /// The host key.
+    pub public_key: &'a ssh_key::PublicKey,
+    /// The signature algorithm that was negotiated, such as `rsa-sha2-512`.
+    pub algorithm: &'a ssh_key::Algorithm,
+    /// The exchange hash, which is to be signed.
+    pub hash: &'a [u8],
+    /// What `hash` is the hash of (RFC 4253 §8), so that a signer need not trust it. It ends with
+    /// the shared secret.
+    pub hashed: &'a [u8],
 }
 
 /// Server handler. Each client will have their own handler.
@@ -312,6 +362,30 @@ pub trait Handler: Sized {
         offer: PublicKeyOffer<'_>,
     ) -> impl Future<Output = Result<Auth, Self::Error>> + Send {
         async { Ok(Auth::Accept) }
+    }
+
+    /// Signs a key exchange with a host key of [`Config::external_keys`]: by an agent, a hardware
+    /// module, or a process with more privileges than this one. Returns the encoded signature
+    /// (`string algorithm, string signature`).
+    #[allow(unused_variables)]
+    fn sign_exchange(
+        &mut self,
+        exchange: ExchangeToSign<'_>,
+    ) -> impl Future<Output = Result<Vec<u8>, Self::Error>> + Send {
+        async { Err(crate::Error::UnknownKey.into()) }
+    }
+
+    /// Takes over the whole check of a signed "publickey" request, for a server that lets another
+    /// process verify signatures. Where this returns `None` (the default), the signature is
+    /// verified here, and [`Handler::auth_publickey_offered`] and [`Handler::auth_publickey`] (or
+    /// [`Handler::auth_openssh_certificate`]) are called; where it does not, they are not.
+    #[allow(unused_variables)]
+    fn auth_publickey_signed(
+        &mut self,
+        user: &str,
+        request: SignedPublicKey<'_>,
+    ) -> impl Future<Output = Result<Option<Auth>, Self::Error>> + Send {
+        async { Ok(None) }
     }
 
     /// Check authentication using the "publickey" method. This method

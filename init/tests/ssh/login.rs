@@ -1,0 +1,262 @@
+//! Who gets in, and who does not.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use crate::server::*;
+
+#[test]
+fn ecdsa_and_rsa_keys_log_in_and_sha1_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = ["ecdsa", "rsa"].map(|kind| keygen(&folder.path().join(kind), kind));
+    let server =
+        Server::with(|_| format!(r#"[{{"name":"admin","authorized_keys":["{}","{}"]}}]"#, keys[0], keys[1]));
+    let login = |kind: &str, option: &str| {
+        let args = ["-o", "BatchMode=yes", "-o", option, "--", "echo $USER"];
+        server.client(&[folder.path().join(kind)], "admin", &args).output().unwrap()
+    };
+    for kind in ["ecdsa", "rsa"] {
+        let output = login(kind, "Compression=no");
+        assert_eq!(text(&output.stdout), "admin\n", "{kind}: {}", text(&output.stderr));
+    }
+    assert_denied(&login("rsa", "PubkeyAcceptedAlgorithms=ssh-rsa"));
+    assert_denied(&server.run("true"));
+}
+
+#[test]
+fn passwords_open_only_when_right() {
+    let server = Server::start();
+    for method in ["password", "keyboard-interactive"] {
+        let login = |user, password| server.with_password_by(method, user, password);
+        assert_eq!(text(&login("root", "correct horse").stdout), "in\n", "{method}");
+        for (user, password) in [("root", "wrong"), ("root", ""), ("admin", "x"), ("nobody", "correct horse")]
+        {
+            assert_denied(&login(user, password));
+        }
+    }
+}
+
+#[test]
+fn a_strange_key_and_no_credentials_get_nobody_in() {
+    let server = Server::start();
+    let stranger = [server.file("stranger")];
+    let args = ["-o", "BatchMode=yes", "--", "true"];
+    assert_denied(&server.client(&stranger, "root", &args).output().unwrap());
+    let both = [server.file("stranger"), server.file("id")];
+    assert!(server.client(&both, "root", &args).status().unwrap().success());
+    let server = Server::with(|_| "[]".into());
+    assert_denied(&server.run("true"));
+    assert_denied(&server.with_password("root", "correct horse"));
+}
+
+#[test]
+fn options_of_a_key_are_kept() {
+    let server = Server::with(|key| {
+        format!(
+            r#"[{{"name":"root","authorized_keys":["restrict,command=\"echo forced $SSH_ORIGINAL_COMMAND\" {key}"]}},
+               {{"name":"admin","authorized_keys":["tunnel=\"1\" {key}"]}}]"#
+        )
+    });
+    assert_eq!(text(&server.run("id").stdout), "forced id\n");
+    let output = server.ssh(&["-tt", "--", "id"]).output().unwrap();
+    assert!(text(&output.stderr).contains("PTY allocation request failed"), "{}", text(&output.stderr));
+    let args = ["-o", "BatchMode=yes", "--", "true"];
+    assert_denied(&server.client(&[server.file("id")], "admin", &args).output().unwrap());
+}
+
+#[test]
+fn who_does_not_log_in_is_closed_and_who_does_stays() {
+    let mut server = Server::start();
+    let (child, address) = Server::listen(server.folder.path(), "127.0.0.1:0", &["--login-grace", "2"]);
+    let known = std::fs::read_to_string(server.file("known_hosts")).unwrap();
+    let known = known.replace(&server.address.port().to_string(), &address.port().to_string());
+    std::fs::write(server.file("known_hosts"), known).unwrap();
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    (server.child, server.address) = (child, address);
+    let start = Instant::now();
+    let mut silent = TcpStream::connect(address).unwrap();
+    let mut talking = TcpStream::connect(address).unwrap();
+    talking.write_all(b"SSH-2.0-x\r\n").unwrap();
+    let output = server.run("sleep 4; echo still in");
+    assert_eq!(text(&output.stdout), "still in\n", "{}", text(&output.stderr));
+    for held in [&mut silent, &mut talking] {
+        held.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        held.read_to_end(&mut Vec::new()).unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn passwords_checked_at_once_wait_for_one_another_and_not_in_vain() {
+    let server = Server::start();
+    std::thread::scope(|scope| {
+        let logins: Vec<_> = (0..12)
+            .map(|n| {
+                let password = if n % 3 == 0 { "wrong" } else { "correct horse" };
+                (n, scope.spawn(|| server.with_password("root", password)))
+            })
+            .collect();
+        for (n, login) in logins {
+            let output = login.join().unwrap();
+            if n % 3 == 0 {
+                assert_denied(&output);
+            } else {
+                assert_eq!(text(&output.stdout), "in\n", "{}", text(&output.stderr));
+            }
+        }
+    });
+}
+
+/// Starts the server as on a rescued machine, without a document, in a mount namespace in which
+/// `folder` holds what it would find in /etc and /run.
+fn on_a_machine(folder: &Path, port: u16) -> Child {
+    let script = r#"
+        set -e
+        for part in passwd shadow; do mount --bind "$1/$part" "/etc/$part"; done
+        mount --bind "$1/ssh" /etc/ssh
+        mount --bind "$1/run" /run
+        exec "$2" sshd --listen "127.0.0.1:$3""#;
+    Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(folder)
+        .args([env!("CARGO_BIN_EXE_rescue"), &port.to_string()])
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_machine_keeps_its_host_key_and_its_count_of_wrong_passwords() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("ssh")).unwrap();
+    std::fs::create_dir_all(path("run/rescue")).unwrap();
+    std::fs::write(path("passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
+    std::fs::write(path("shadow"), format!("root:{HASH}:19000:0:99999:7:::\n")).unwrap();
+    Command::new("chmod").arg("600").arg(path("shadow")).status().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let child = on_a_machine(folder.path(), address.port());
+    let mut server = Server { child, address, folder };
+    let listening = || TcpStream::connect(address).is_ok();
+    until("it listens", listening);
+    let public = keygen_public(&server.file("ssh/ssh_host_ed25519_key"));
+    let known = format!("[127.0.0.1]:{} {public}\n", address.port());
+    std::fs::write(server.file("known_hosts"), known).unwrap();
+    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
+
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    server.child = on_a_machine(server.folder.path(), address.port());
+    until("it listens again", listening);
+    // The pinned key is the one it made the first time.
+    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
+
+    for _ in 0..5 {
+        assert_denied(&server.with_password("root", "wrong"));
+    }
+    // Five failures, each on a connection of its own: the next try is looked at after some 4 s.
+    let start = Instant::now();
+    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
+    assert!(start.elapsed() > Duration::from_secs(2), "{:?}", start.elapsed());
+    let start = Instant::now();
+    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
+    assert!(start.elapsed() < Duration::from_secs(2), "a login forgives: {:?}", start.elapsed());
+}
+
+#[test]
+fn a_password_of_a_megabyte_ends_its_connection_alone() {
+    let server = Server::start();
+    let script = r#"
+import paramiko, sys
+transport = paramiko.Transport(("127.0.0.1", int(sys.argv[1])))
+transport.start_client(timeout=30)
+try:
+    transport.auth_password("root", "x" * (1 << 20))
+    print("in")
+except (paramiko.SSHException, EOFError, OSError):
+    print("refused")
+"#;
+    let port = server.address.port().to_string();
+    let output =
+        Command::new("timeout").args(["60", "/usr/bin/python3", "-c", script, &port]).output().unwrap();
+    assert_eq!(text(&output.stdout), "refused\n", "{}", text(&output.stderr));
+    assert_eq!(text(&server.run("echo in").stdout), "in\n");
+}
+
+/// Signs the public key `name` with the authority `ca`, as OpenSSH does.
+fn sign(folder: &Path, ca: &str, name: &str, args: &[&str]) {
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-s"]).arg(folder.join(ca)).args(["-I", "somebody", "-z", "77"]).args(args);
+    said(&keygen.arg(folder.join(format!("{name}.pub"))).output().unwrap());
+}
+
+#[test]
+fn certificates_of_an_injected_authority_log_in_as_they_say() {
+    let keys = tempfile::tempdir().unwrap();
+    let path = |name: &str| keys.path().join(name);
+    let authority = keygen(&path("ca"), "ed25519");
+    let of_rsa = keygen(&path("ca-rsa"), "rsa");
+    keygen(&path("ca-other"), "ed25519");
+    let server = Server::with_ssh(
+        |_| {
+            format!(
+                r#"[{{"name":"root","password_hash":"{HASH}"}},
+                    {{"name":"admin","authorized_keys":["cert-authority,principals=\"ops,x\",no-pty {of_rsa}"]}}]"#
+            )
+        },
+        &format!(r#","user_ca_keys":["{authority}"]"#),
+    );
+    let login = |user: &str, name: &str, args: &[&str]| {
+        server.client(&[path(name)], user, &[&["-o", "BatchMode=yes"], args].concat()).output().unwrap()
+    };
+    let run = ["--", "echo $USER"];
+    let make = |kind: &str, name: &str, ca: &str, args: &[&str]| {
+        keygen(&path(name), kind);
+        sign(keys.path(), ca, name, args);
+    };
+    for kind in ["ed25519", "ecdsa", "rsa"] {
+        make(kind, kind, "ca", &["-n", "root,other"]);
+        assert_eq!(said(&login("root", kind, &run)), "root\n", "{kind}");
+        assert_denied(&login("admin", kind, &run));
+    }
+    make("ed25519", "ops", "ca-rsa", &["-n", "ops"]);
+    assert_eq!(said(&login("admin", "ops", &run)), "admin\n");
+    assert_denied(&login("root", "ops", &run));
+    let output = login("admin", "ops", &["-tt", "--", "true"]);
+    assert!(text(&output.stderr).contains("PTY allocation request failed"), "{}", text(&output.stderr));
+    make("ed25519", "forced", "ca", &["-n", "root", "-O", "force-command=echo forced", "-O", "no-pty"]);
+    assert_eq!(said(&login("root", "forced", &run)), "forced\n");
+    make("ed25519", "here", "ca", &["-n", "root", "-O", "source-address=127.0.0.0/8"]);
+    assert_eq!(said(&login("root", "here", &run)), "root\n");
+    for (name, ca, args) in [
+        ("nobody", "ca", &["-n", "nobody"][..]),
+        ("everybody", "ca", &[]),
+        ("elsewhere", "ca", &["-n", "root", "-O", "source-address=192.0.2.0/24"]),
+        ("over", "ca", &["-n", "root", "-V", "20200101:20200102"]),
+        ("early", "ca", &["-n", "root", "-V", "20990101:20990102"]),
+        ("strange", "ca-other", &["-n", "root"]),
+        ("host", "ca", &["-h", "-n", "root"]),
+        ("critical", "ca", &["-n", "root", "-O", "critical:x@y=z"]),
+    ] {
+        make("ed25519", name, ca, args);
+        assert_denied(&login("root", name, &run));
+    }
+    // The authority's own key is none that logs in.
+    assert_denied(&login("root", "ca", &run));
+    assert_denied(&login("admin", "ca-rsa", &run));
+}
+
+#[test]
+fn a_short_rsa_key_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short");
+    let mut keygen = Command::new("ssh-keygen");
+    said(&keygen.args(["-q", "-t", "rsa", "-b", "1024", "-N", "", "-f"]).arg(&path).output().unwrap());
+    let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+    let server = Server::with(|_| format!(r#"[{{"name":"root","authorized_keys":["{}"]}}]"#, public.trim()));
+    let args = ["-o", "BatchMode=yes", "-o", "RequiredRSASize=1024", "--", "true"];
+    assert_denied(&server.client(&[path], "root", &args).output().unwrap());
+}

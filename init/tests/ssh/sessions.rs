@@ -1,0 +1,175 @@
+//! What runs in a session.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::server::*;
+
+#[test]
+fn a_key_logs_in_and_status_and_stderr_come_apart() {
+    let server = Server::start();
+    let output = server.run("echo out; echo err >&2; exit 42");
+    assert_eq!(output.status.code(), Some(42), "{}", text(&output.stderr));
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("out\n".into(), "err\n".into()));
+}
+
+#[test]
+fn a_signal_is_told_as_a_signal() {
+    let server = Server::start();
+    let output = server.ssh(&["-v", "--", "kill -TERM $$; sleep 5"]).output().unwrap();
+    assert!(text(&output.stderr).contains("exit-signal"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_gigabyte_comes_back_byte_by_byte() {
+    let server = Server::start();
+    // A prime length: a piece that is lost, doubled or moved shows.
+    let mut piece = vec![0u8; 1_000_003];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut piece).unwrap();
+    let times = (1 << 30) / piece.len() + 1;
+    let mut child = server.ssh(&["--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let sent = piece.clone();
+    let writer = std::thread::spawn(move || (0..times).for_each(|_| input.write_all(&sent).unwrap()));
+    let mut output = child.stdout.take().unwrap();
+    let mut back = vec![0u8; piece.len()];
+    for n in 0..times {
+        output.read_exact(&mut back).unwrap();
+        assert!(back == piece, "piece {n} came back, and not the same");
+    }
+    assert_eq!(output.read(&mut back).unwrap(), 0);
+    writer.join().unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_channel_takes_signals() {
+    let server = Server::start();
+    let script = r#"
+import paramiko, sys
+client = paramiko.SSHClient()
+client.load_host_keys(sys.argv[3])
+client.connect("127.0.0.1", int(sys.argv[1]), "admin", key_filename=sys.argv[2], allow_agent=False, look_for_keys=False)
+transport = client.get_transport()
+channel = transport.open_session()
+channel.settimeout(30)
+channel.exec_command("trap 'echo caught' USR1; trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done")
+def signal(name):
+    message = paramiko.Message()
+    message.add_byte(b"b"); message.add_int(channel.remote_chanid)
+    message.add_string("signal"); message.add_boolean(False); message.add_string(name)
+    transport._send_user_message(message)
+def until(word):
+    seen = b""
+    while word not in seen: seen += channel.recv(1000)
+until(b"ready"); signal("USR1"); until(b"caught"); signal("NONESUCH"); signal("USR1"); until(b"caught")
+signal("TERM")
+print("exit", channel.recv_exit_status())
+"#;
+    let output = Command::new("timeout")
+        .args(["60", "/usr/bin/python3", "-c", script, &server.address.port().to_string()])
+        .args([server.file("id"), server.file("known_hosts")])
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "exit 7\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn questions_whether_the_server_is_there_are_answered() {
+    let server = Server::start();
+    let args = ["-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "--", "sleep 4; echo here"];
+    let output = server.ssh(&args).output().unwrap();
+    assert_eq!(text(&output.stdout), "here\n", "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_terminal_has_the_size_and_the_name_of_the_client() {
+    let server = Server::start();
+    let script = r#"
+import paramiko, sys
+client = paramiko.SSHClient()
+client.load_host_keys(sys.argv[3])
+client.connect("127.0.0.1", int(sys.argv[1]), "root", key_filename=sys.argv[2], allow_agent=False, look_for_keys=False)
+channel = client.get_transport().open_session()
+channel.settimeout(30)
+channel.get_pty("vt220", 91, 37)
+channel.exec_command("trap 'stty size; exit 5' WINCH; stty size; echo $TERM; tty; echo ready; while :; do sleep 0.1; done")
+seen = b""
+while b"ready" not in seen: seen += channel.recv(1000)
+channel.resize_pty(120, 50)
+while True:
+    data = channel.recv(1000)
+    if not data: break
+    seen += data
+print(seen.decode(), "exit", channel.recv_exit_status())
+"#;
+    let output = Command::new("timeout")
+        .args(["60", "/usr/bin/python3", "-c", script, &server.address.port().to_string()])
+        .args([server.file("id"), server.file("known_hosts")])
+        .output()
+        .unwrap();
+    let said = text(&output.stdout);
+    for expected in ["37 91", "vt220", "/dev/pts/", "50 120", "exit 5"] {
+        assert!(said.contains(expected), "no {expected}: {said}{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_shell_on_a_terminal_is_a_login_shell() {
+    let server = Server::start();
+    let mut ssh = server.client(&[server.file("id")], "admin", &["-o", "BatchMode=yes", "-tt"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"echo \"<$0>\"; echo \"<$SSH_TTY>\"; exit 9\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(9));
+    assert!(said.contains("<-sh>") && said.contains("</dev/pts/"), "{said}");
+}
+
+#[test]
+fn the_client_sets_its_language_and_nothing_else() {
+    let server = Server::start();
+    let set = "SetEnv=LC_ALL=de_DE.UTF-8 LD_PRELOAD=/x PATH=/x BASH_ENV=/x";
+    // As admin: the shell of an ordinary machine's root may have a start file that sets the path anew.
+    let args = ["-o", "BatchMode=yes", "-o", set, "--", "echo $LC_ALL:$LD_PRELOAD:$BASH_ENV:$PATH"];
+    let output = server.client(&[server.file("id")], "admin", &args).output().unwrap();
+    assert!(text(&output.stdout).starts_with("de_DE.UTF-8:::/usr/local/sbin:"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn sessions_share_a_connection_and_neither_waits_for_the_other() {
+    let server = Server::start();
+    let socket = format!("ControlPath={}", server.file("mux").display());
+    let mut master = server.ssh(&["-M", "-N", "-o", &socket]).spawn().unwrap();
+    until("the master is there", || server.file("mux").exists());
+    // The first neither reads its input nor has its output read.
+    let mut stuck = server
+        .ssh(&["-o", &socket, "--", "cat /dev/zero & sleep 60"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = stuck.stdin.take().unwrap();
+    std::thread::spawn(move || while input.write_all(&[0; 65536]).is_ok() {});
+    std::thread::sleep(Duration::from_secs(1));
+    let other = server.ssh(&["-o", &socket, "--", "head -c 8388608 /dev/zero"]).output().unwrap();
+    assert_eq!(other.stdout.len(), 8 << 20, "{}", text(&other.stderr));
+    let connection = children(server.child.id())[0];
+    let status = std::fs::read_to_string(format!("/proc/{connection}/status")).unwrap();
+    let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(resident < 64 << 10, "{resident} KiB are held for a client that does not read");
+    // The master ends every session with it; to kill `timeout` would leave it behind.
+    assert!(server.ssh(&["-o", &socket, "-O", "exit", "--"]).status().unwrap().success());
+    let _ = (stuck.wait(), master.wait());
+}
+
+#[test]
+fn a_background_process_loses_no_output_and_delays_no_end_without_it() {
+    let server = Server::start();
+    let start = Instant::now();
+    assert!(server.run("sleep 50 >/dev/null 2>&1 </dev/null &").status.success());
+    assert_eq!(text(&server.run("(sleep 1; echo late) & echo early").stdout), "early\nlate\n");
+    assert!(start.elapsed() < Duration::from_secs(40));
+}
