@@ -124,6 +124,17 @@ const SET: &[(&str, u64, &[u8], &str)] = &[
 ];
 
 #[test]
+fn ext4_that_another_machine_may_have_mounted() {
+    let mut image = Image::open(&named("ext4-mmp"));
+    let note = |image: &Image| image.look().notes.join("; ");
+    assert_eq!(note(&image), "");
+    let block = u64::from_le_bytes(image.bytes(1024 + 0x168, 8).try_into().unwrap());
+    image.put(block * 1024 + 4, &77u32.to_le_bytes());
+    image.put(block * 1024 + 16, b"node-b\0");
+    assert!(note(&image).contains("mounted on node-b"), "{}", note(&image));
+}
+
+#[test]
 fn the_word_that_says_it() {
     for (name, at, bytes, says) in SET {
         let mut image = Image::open(&named(name));
