@@ -6,9 +6,11 @@ mod agreement;
 mod built;
 mod damage;
 mod images;
+mod measure;
 mod recipes;
 mod rivals;
 mod seeds;
+mod states;
 
 use std::fs::File;
 use std::io;

@@ -34,6 +34,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
     image("ext4-nearly3", "16M", "mke2fs -q -t ext4 -O ^extent,^64bit,^flex_bg,^metadata_csum $I", CLEAN),
     image("ext4-bigalloc", "64M", "mke2fs -q -t ext4 -O bigalloc,inline_data,casefold $I", CLEAN),
     image("ext4-metabg", "64M", "mke2fs -q -t ext4 -O meta_bg,^resize_inode $I", CLEAN),
+    image("ext4-mmp", "16M", "mke2fs -q -t ext4 -b 1024 -O mmp $I", CLEAN),
     image("ext4-dirty", "16M", "mke2fs -q -t ext4 $I; debugfs -w -R 'feature needs_recovery' $I", JOURNAL),
     image("ext4-errors", "16M", "mke2fs -q -t ext4 $I; debugfs -w -R 'ssv state 2' $I", ERRORS),
     image("jbd", "16M", "mke2fs -q -O journal_dev -b 4096 -L journal $I", CLEAN),

@@ -64,6 +64,17 @@ fn a_partition_table_beside_a_file_system() {
     };
     let report = with_table("ext4");
     assert_eq!((report.result, kinds(&report)), (ProbeResult::Ambivalent, vec!["ext4", "dos"]));
+    assert!(report.notes[0].starts_with("more likely ext4 than dos"), "{:?}", report.notes);
+    // A partition that holds something speaks for the table.
+    let copy = folder.path().join("used");
+    let script = "cp --sparse=always $FROM $TO; printf 'label: dos\nstart=20480,type=83\n' | sfdisk -q --wipe never $TO; \
+                  dd if=$IN of=$TO bs=512 seek=20480 conv=notrunc status=none";
+    shell(script, &[("FROM", &named("ext4-nocsum")), ("IN", &named("romfs")), ("TO", &copy)]);
+    let image = Image::open(&copy);
+    let report = image.look();
+    assert_eq!((report.result, kinds(&report)), (ProbeResult::Ambivalent, vec!["dos", "ext4"]));
+    assert!(report.notes[0].contains("partitions of the dos table hold something"), "{:?}", report.notes);
+    assert_eq!(report.partitions[0].content.as_ref().unwrap().kind.as_deref(), Some("romfs"));
     // A disc image that also boots from a stick has one on purpose.
     let report = with_table("iso");
     assert_eq!((report.result, kinds(&report)), (ProbeResult::Found, vec!["iso9660", "dos"]));

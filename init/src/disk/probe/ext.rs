@@ -9,6 +9,7 @@ const HAS_JOURNAL: u32 = 0x4;
 const NEEDS_RECOVERY: u32 = 0x4;
 const JOURNAL_DEVICE: u32 = 0x8;
 const SIXTY_FOUR_BIT: u32 = 0x80;
+const MMP: u32 = 0x100;
 const METADATA_CSUM: u32 = 0x400;
 /// Compatible-for-reading features that ext2 and ext3 know: sparse_super, large_file, btree_dir.
 const OLD_RO_COMPAT: u32 = 0x7;
@@ -36,7 +37,29 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     } else if superblock.u32(0x64).unwrap_or(0) & METADATA_CSUM != 0 {
         found.proof = Proof::Checksum;
     }
+    found.notes.extend(in_use(reader, &superblock)?);
     Ok(Some(found))
+}
+
+/// Multiple mount protection (ext4: `struct mmp_struct`): who has it mounted keeps counting in a block of
+/// its own, and a machine beside this one may be that.
+fn in_use(reader: &Reader<'_>, sb: &Bytes) -> Answer<String> {
+    let block = sb.u32(0x18).map_or(0, |log| 1024u64 << log.min(6));
+    let place = sb.u64(0x168).and_then(|number| number.checked_mul(block));
+    let Some(place) = place.filter(|_| sb.u32(0x60).unwrap_or(0) & MMP != 0) else { return Ok(None) };
+    let Some(mmp) = reader.get(place, 112)?.filter(|b| b.u32(0) == Some(0x004d_4d50)) else {
+        return Ok(None);
+    };
+    Ok(match mmp.u32(4) {
+        Some(0xff4d_4d50) | None => None,
+        Some(0xe24d_4d50) => Some("e2fsck may be at work on it, on another machine".into()),
+        Some(_) => {
+            let node = mmp.text(16, 64).unwrap_or_else(|| "another machine".into());
+            Some(format!(
+                "it may be mounted on {node} now: its protection against a second mount was not released"
+            ))
+        }
+    })
 }
 
 /// What is left of a file system whose primary superblock is lost. Asked only where nothing else was
@@ -136,12 +159,13 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
         (_, true, true) => "ext3",
         (_, false, _) => "ext4",
     };
+    let mut notes = Vec::new();
     let mut more = std::collections::BTreeMap::new();
     if kind == "jbd" {
         more.extend(sb.uuid(0x68).map(|uuid| ("LOGUUID".to_string(), uuid)));
     }
     if journal && let Some(uuid) = sb.uuid(0xd0) {
-        // Of a journal on another device.
+        notes.push(format!("its journal is on the device with UUID {uuid}"));
         more.insert("EXT_JOURNAL".into(), uuid);
     }
     // What ext2 could mount too, read-only at least.
@@ -155,7 +179,6 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
         () if flags & STATE_CLEAN == 0 => "not cleanly unmounted",
         () => "clean",
     };
-    let mut notes = Vec::new();
     if flags & STATE_ERRORS != 0 && incompat & NEEDS_RECOVERY != 0 {
         notes.push("its journal needs recovery too".into());
     }

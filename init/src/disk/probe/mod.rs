@@ -38,7 +38,7 @@ mod vfat;
 mod xfs;
 mod xfs_log;
 
-use rescue_schema::report::{ProbeReport, Proof, SignatureReport};
+use rescue_schema::report::{ProbeReport, ProbeResult, Proof, SignatureReport};
 
 use super::source::{Answer, Reader, Unreadable};
 use super::table;
@@ -110,6 +110,9 @@ const FILE_SYSTEMS: &[Format] = &[
     Format::new("named", named::probe),
     Format::new("vfat", vfat::probe).remains(vfat::remains).confirm(vfat::confirm),
 ];
+
+/// Partitions that are looked into to tell whether a table is in use that contradicts something else.
+const TRIED: usize = 4;
 
 /// Every format, in the order in which it is asked.
 pub fn formats() -> impl Iterator<Item = &'static Format> {
@@ -187,7 +190,9 @@ fn contents(reader: &Reader<'_>, whole: bool) -> ProbeReport {
             }
         }
     }
-    if verdict::contradictory(findings.iter().map(|(signature, _)| signature), reader.size()) {
+    let contradictory =
+        verdict::contradictory(findings.iter().map(|(signature, _)| signature), reader.size());
+    if contradictory {
         for (signature, confirm) in &mut findings {
             // What cannot be read here proves nothing, and is no reason to doubt what was found.
             if let Some(confirm) = confirm
@@ -197,7 +202,14 @@ fn contents(reader: &Reader<'_>, whole: bool) -> ProbeReport {
             }
         }
     }
-    let signatures = findings.into_iter().map(|(signature, _)| signature).collect();
+    let mut signatures: Vec<SignatureReport> = findings.into_iter().map(|(signature, _)| signature).collect();
+    if contradictory && let Some(table) = signatures.iter_mut().find(|s| s.usage == "partition-table") {
+        // A table whose partitions hold something is in use, whatever lies beside it.
+        let parts = partitions.iter().take(TRIED).map(|p| reader.part(p.start, p.size));
+        if parts.into_iter().any(|part| contents(&part, false).result == ProbeResult::Found) {
+            verdict::confirmed(table, true);
+        }
+    }
     verdict::report(signatures, partitions, unreadable, reader.size())
 }
 
