@@ -51,6 +51,9 @@ pub(crate) const TARGETS: &[Target] = &[
     ("probe", image),
     ("format", one_format),
     ("gpt", sealed_gpt),
+    ("table", image),
+    ("container", image),
+    ("lvm", sealed_lvm),
 ];
 
 /// What a connection's process sends to its monitor, and what it is told.
@@ -310,6 +313,36 @@ fn sealed_gpt(data: &[u8]) {
         header[16..20].copy_from_slice(&sum.to_le_bytes());
     }
     image.put(sector, &header);
+    look(&image);
+}
+
+/// With the checksums of a physical volume made right from the inside out: text, header, label.
+fn sealed_lvm(data: &[u8]) {
+    const SEED: u32 = 0xf597_a6cf;
+    let Some(mut image) = Sparse::parse(data) else { return };
+    let sum = |bytes: &[u8]| init::disk::source::crc32(0xEDB8_8320, SEED, bytes).to_le_bytes();
+    if image.size() < 8192 {
+        return;
+    }
+    let mut header = vec![0; 512];
+    let _ = image.read_at(4096, &mut header);
+    let number = |at: usize| u64::from_le_bytes(*header[at..].first_chunk().unwrap_or(&[0; 8]));
+    let (offset, length) = (number(40), number(48).min(1 << 16));
+    let from = offset.checked_add(4096).filter(|from| from.saturating_add(length) <= image.size());
+    if let Some(from) = from {
+        #[allow(clippy::cast_possible_truncation)]
+        let mut text = vec![0; length as usize];
+        let _ = image.read_at(from, &mut text);
+        header[56..60].copy_from_slice(&sum(&text));
+    }
+    let sealed = sum(&header[4..]);
+    header[..4].copy_from_slice(&sealed);
+    image.put(4096, &header);
+    let mut label = vec![0; 512];
+    let _ = image.read_at(512, &mut label);
+    let sealed = sum(&label[20..]);
+    label[16..20].copy_from_slice(&sealed);
+    image.put(512, &label);
     look(&image);
 }
 

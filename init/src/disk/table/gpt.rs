@@ -12,6 +12,10 @@ use crate::disk::source::{Answer, Bytes, Endian, Reader, crc32};
 const ENTRIES: u64 = 1 << 20;
 /// Bytes of an entry and how many there are, where no header says so.
 const USUAL: (u32, u32) = (128, 128);
+const SGDISK: &str = "sgdisk -e DEV";
+/// Writes a protective MBR: one entry over all of the disk, and the mark.
+const PROTECT: &str = "printf '\\0\\0\\2\\0\\356\\377\\377\\377\\1\\0\\0\\0\\377\\377\\377\\377' | \
+    dd of=DEV bs=1 seek=446 conv=notrunc && printf '\\125\\252' | dd of=DEV bs=1 seek=510 conv=notrunc; ";
 const LDM_METADATA: &str = "5808c8aa-7e8f-42e0-85d2-e1e90434cfb3";
 const BASIC_DATA: &str = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7";
 
@@ -167,6 +171,26 @@ pub(super) fn probe(reader: &Reader<'_>, mbr: Option<&Mbr>) -> Answer<Table> {
     unreadable.map_or(Ok(None), Err)
 }
 
+/// What restores a primary from the backup. `sgdisk -e` does, as long as it finds the backup at the end of the
+/// disk and a protective MBR at its start; where it does not, it takes the disk for an empty one.
+fn restore(backup: Option<&Copy>, last: u64, mbr: Option<&Mbr>) -> String {
+    let grown = backup.filter(|b| b.at < last).map(|b| b.at.saturating_add(1).saturating_mul(b.sector));
+    match grown {
+        Some(bytes) => format!(
+            "L=$(losetup --find --show --sizelimit {bytes} DEV) && sgdisk -e $L && losetup -d $L && sgdisk -e DEV"
+        ),
+        None if mbr.is_some_and(|mbr| mbr.protective) => SGDISK.into(),
+        None => PROTECT.to_string() + SGDISK,
+    }
+}
+
+/// Whether the primary header has a checksum that holds. When what it says is impossible all the same, no tool
+/// takes the backup until it is gone.
+fn is_sealed(reader: &Reader<'_>, sector: u64) -> bool {
+    let bytes = reader.get(sector, 512).ok().flatten();
+    bytes.and_then(|b| header(&b, 1)).is_some_and(|h| h.whole)
+}
+
 fn choose(
     reader: &Reader<'_>,
     primary: Option<Copy>,
@@ -178,7 +202,7 @@ fn choose(
     let whole = |copy: &Option<Copy>| copy.as_ref().is_some_and(|c| c.trust == Trust::Whole);
     let trust = |copy: &Option<Copy>| copy.as_ref().map_or(Trust::Alone, |c| c.trust);
     let mut notes: Vec<String> = unreadable.into_iter().collect();
-    let mut repair = None;
+    let mut repair: Option<String> = None;
     let mut state = "clean";
     let alternate = primary.as_ref().and_then(|p| p.header.as_ref()).map(|h| h.alternate);
     match (whole(&primary), whole(&backup)) {
@@ -195,7 +219,7 @@ fn choose(
                      `sgdisk -e DEV` moves it there",
                     b.at
                 ));
-                repair = Some("sgdisk -e DEV");
+                repair = Some(SGDISK.into());
             }
         }
         (true, false) => {
@@ -207,18 +231,27 @@ fn choose(
                 )),
                 None => {
                     notes.push("the backup GPT is damaged or gone; `sgdisk -e DEV` writes it again".into());
-                    repair = Some("sgdisk -e DEV");
+                    repair = Some(SGDISK.into());
                 }
             }
         }
         (false, true) => {
             state = "damaged";
-            notes.push(
+            let mut command = restore(backup.as_ref(), last, mbr);
+            if let Some(b) = backup.as_ref().filter(|b| primary.is_none() && is_sealed(reader, b.sector)) {
+                command =
+                    format!("dd if=/dev/zero of=DEV bs={} seek=1 count=1 conv=notrunc; {command}", b.sector);
+            }
+            notes.push(format!(
                 "the primary GPT is damaged; its backup was used. The kernel shows none of these partitions \
-                 until `sgdisk -e DEV` has restored it (or `gdisk DEV`, then r, b, w)"
-                    .into(),
-            );
-            repair = Some("sgdisk -e DEV");
+                 until `{command}` has restored it"
+            ));
+            if command != SGDISK {
+                notes.push(
+                    "do not run fdisk, gdisk or sgdisk on it before that: they write an empty table".into(),
+                );
+            }
+            repair = Some(command);
         }
         (false, false) => {
             state = "damaged";
@@ -259,7 +292,7 @@ fn choose(
         },
         state: Some(state.into()),
         block_size: Some(good.sector),
-        repair: repair.map(Into::into),
+        repair,
         notes,
         ..SignatureReport::default()
     };

@@ -42,11 +42,14 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<Table> {
             Some(mbr) if mbr.protective => {}
             _ => {
                 signature.state = Some("damaged".into());
-                signature.notes.push(match &mbr {
-                    Err(why) => format!("the protective MBR cannot be read: {}", why.0),
-                    Ok(_) => "the protective MBR is gone: the kernel shows none of these partitions until \
-                              `sgdisk -e DEV` has written it again"
-                        .into(),
+                signature.notes.push(match (&mbr, &signature.repair) {
+                    (Err(why), _) => format!("the protective MBR cannot be read: {}", why.0),
+                    (_, Some(_)) => "the protective MBR is gone too".into(),
+                    (_, None) => {
+                        "the protective MBR is gone: the kernel shows none of these partitions until \
+                                  `sgdisk -e DEV` has written it again"
+                            .into()
+                    }
                 });
                 signature.repair.get_or_insert("sgdisk -e DEV".into());
             }

@@ -54,7 +54,7 @@ fn describe(b: &Bytes, at: u64, version: &str, device: usize, unclean: bool) -> 
         () => "clean",
     };
     Some(SignatureReport {
-        uuid: Some(format!("{:x}", b.be64(device)?)),
+        uuid: b.be64(device).filter(|id| *id != 0).map(|id| format!("{id:x}")),
         version: Some(version.into()),
         size: b.be64(0)?.checked_mul(512).filter(|size| *size > 0),
         state: Some(state.into()),

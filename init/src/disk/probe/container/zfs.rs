@@ -143,7 +143,8 @@ fn describe(reader: &Reader<'_>, mut values: Values) -> SignatureReport {
         ..signature("zfs_member", "filesystem", whole.first().copied().unwrap_or(LIST), Proof::Structure)
     };
     let name = text("name").unwrap_or_else(|| "of unknown name".into());
-    let kind = text("type").unwrap_or_else(|| "device".into());
+    // A disk that is its own device has no other to be a part of.
+    let kind = text("type").filter(|kind| !matches!(kind.as_str(), "disk" | "file"));
     let (state, words) = match number("state") {
         Some(0) => {
             let host = text("hostname").map(|host| format!(" by {host}")).unwrap_or_default();
@@ -163,7 +164,10 @@ fn describe(reader: &Reader<'_>, mut values: Values) -> SignatureReport {
         _ => ("clean", format!("pool {name}")),
     };
     found.state = Some(state.into());
-    found.notes.push(format!("{words}; part of a {kind}"));
+    found.notes.push(match kind {
+        Some(kind) => format!("{words}; part of a {kind}"),
+        None => words,
+    });
     if whole.len() < 4 {
         found.state = Some("damaged".into());
         found.notes.push(format!("{} of 4 labels are whole", whole.len()));

@@ -1,0 +1,451 @@
+//! Containers made by their own tools, compared with what `blkid -p` says of them field by field; those that
+//! need a kernel or a machine that is not here, from the bytes that one left; and what damage does to them.
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use init::disk::probe;
+use init::disk::source::{BUDGET, Reader};
+use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
+
+#[path = "../fuzz/src/sparse.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod sparse;
+use sparse::Sparse;
+
+fn sh(script: &str) -> String {
+    let out = Command::new("sh").args(["-ec", script]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
+    let out = out.unwrap();
+    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+fn look(bytes: &Vec<u8>) -> ProbeReport {
+    let reader = Reader::new(bytes, 512);
+    let report = probe::image(&reader);
+    assert!(reader.spent() <= BUDGET);
+    report
+}
+
+/// Two files in a folder of their own: `@` and `@2` in the commands.
+struct Images(tempfile::TempDir);
+
+impl Images {
+    fn made(size: &str, command: &str) -> Self {
+        let images = Self(tempfile::tempdir().unwrap());
+        let path = images.path();
+        let path = path.to_str().unwrap();
+        sh(&format!("truncate -s {size} {path} {path}2; ({}) >/dev/null 2>&1", command.replace('@', path)));
+        images
+    }
+    fn path(&self) -> PathBuf {
+        self.0.path().join("image")
+    }
+    fn bytes(&self) -> Vec<u8> {
+        std::fs::read(self.path()).unwrap()
+    }
+}
+
+/// LVM2 works on block devices alone, but needs no device mapper to write its metadata.
+const LVM: &str = "A=$(losetup -f --show @); B=$(losetup -f --show @2); trap 'losetup -d $A $B' EXIT; \
+    lvm pvcreate -q --driverloaded n $A $B; lvm vgcreate --driverloaded n vgt$$ $A $B; \
+    for v in root swap var; do lvm lvcreate --driverloaded n -an -Zn -Wn -L 4M -n $v vgt$$; done";
+
+/// A name, sizes, what makes it, its state, and what is said of it.
+const MADE: &[(&str, &str, &str, &str, &str)] = &[
+    (
+        "LUKS1",
+        "16M",
+        "echo pw | cryptsetup -q luksFormat --type luks1 --pbkdf-force-iterations 1000 @ -",
+        "clean",
+        "1 of 8 key slots",
+    ),
+    (
+        "LUKS2",
+        "32M",
+        "echo pw | cryptsetup -q luksFormat --type luks2 --label my-label --subsystem sub --pbkdf pbkdf2 \
+         --pbkdf-force-iterations 1000 @ -",
+        "clean",
+        "1 key slots in use",
+    ),
+    (
+        "LUKS2, large header",
+        "32M",
+        "echo pw | cryptsetup -q luksFormat --type luks2 --luks2-metadata-size 64k --pbkdf pbkdf2 \
+         --pbkdf-force-iterations 1000 @ -",
+        "clean",
+        "1 key slots in use",
+    ),
+    ("LVM2 group", "32M", LVM, "clean", "3 logical volumes: root, swap, var"),
+    (
+        "LVM2 alone",
+        "16M",
+        "A=$(losetup -f --show @); trap 'losetup -d $A' EXIT; lvm pvcreate -q --driverloaded n $A",
+        "clean",
+        "belongs to no volume group",
+    ),
+    ("bcache backing", "16M", "make-bcache -B @", "clean", "no cache is attached"),
+    ("bcache cache", "128M", "make-bcache -C @", "clean", "a cache, device 0 of 1"),
+    ("DRBD 8", "16M", "drbdmeta --force 0 v08 @ internal create-md", "inconsistent", "secondary"),
+    ("DRBD 9", "16M", "drbdmeta --force 0 v09 @ internal create-md 3", "inconsistent", "secondary"),
+    ("dm-verity hashes", "1M", "veritysetup format @2 @", "", "hashes by sha256"),
+];
+
+#[test]
+fn agrees_with_blkid_on_every_field() {
+    println!("{:<20} {:<10} {:<40} {:<40}", "made", "field", "blkid", "rescue");
+    for (name, size, command, state, said) in MADE {
+        let images = Images::made(size, command);
+        let report = look(&images.bytes());
+        assert_eq!(report.result, ProbeResult::Found, "{name}: {report:?}");
+        let told = sh(&format!("blkid -p -o udev {}", images.path().display()));
+        let more = report.signatures[0].more.clone();
+        let usage = report.signatures[0].usage.clone();
+        let ours = [
+            ("TYPE", report.kind.clone()),
+            ("USAGE", Some(usage)),
+            ("UUID", report.uuid.clone()),
+            ("LABEL", report.label.clone()),
+            ("VERSION", report.version.clone()),
+            ("UUID_SUB", more.get("UUID_SUB").cloned()),
+            ("SUBSYSTEM", more.get("SUBSYSTEM").cloned()),
+        ];
+        for (field, ours) in ours {
+            let theirs =
+                told.lines().find_map(|l| l.strip_prefix(&format!("ID_FS_{field}="))).map(String::from);
+            println!(
+                "{name:<20} {field:<10} {:<40} {:<40}",
+                theirs.clone().unwrap_or_default(),
+                ours.clone().unwrap_or_default()
+            );
+            let Some(theirs) = theirs else {
+                // An older blkid knows less of bcache and DRBD.
+                continue;
+            };
+            // What blkid prints for udev has no blanks.
+            assert_eq!(
+                ours.map(|o| o.replace(' ', "\\x20").replace("\\x20", "_")),
+                Some(theirs.replace("\\x20", "_")),
+                "{name} {field}"
+            );
+        }
+        assert_eq!(report.state.as_deref().unwrap_or_default(), *state, "{name}: {:?}", report.notes);
+        assert!(report.notes.iter().any(|n| n.contains(said)), "{name}: {:?}", report.notes);
+    }
+}
+
+/// A 1.x superblock of a member, with its checksum.
+fn md1(at: u64, level: i32, wanted: u32, own: u32, roles: &[u16], resync: u64) -> Vec<u8> {
+    let mut sb = vec![0u8; 256 + 2 * roles.len()];
+    let mut put = |at: usize, bytes: &[u8]| sb[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &0xa92b_4efcu32.to_le_bytes());
+    put(4, &1u32.to_le_bytes());
+    put(16, &[0xab; 16]);
+    put(32, b"db7:root");
+    put(72, &level.to_le_bytes());
+    // Two copies near one another, or left-symmetric parity.
+    put(76, &if level == 10 { 0x102u32 } else { 2 }.to_le_bytes());
+    put(80, &20480u64.to_le_bytes());
+    put(88, &1024u32.to_le_bytes());
+    put(92, &wanted.to_le_bytes());
+    put(128, &if at == 0 || at == 4096 { 2048u64 } else { 0 }.to_le_bytes());
+    put(136, &20480u64.to_le_bytes());
+    put(144, &(at / 512).to_le_bytes());
+    put(160, &own.to_le_bytes());
+    put(168, &[0xcd; 16]);
+    put(192, &1_700_000_000u64.to_le_bytes());
+    put(200, &42u64.to_le_bytes());
+    put(208, &resync.to_le_bytes());
+    put(220, &u32::try_from(roles.len()).unwrap().to_le_bytes());
+    for (index, role) in roles.iter().enumerate() {
+        put(256 + 2 * index, &role.to_le_bytes());
+    }
+    let words = sb.chunks(4).map(|w| w.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b)));
+    let sum: u64 = words.sum();
+    let sum = u32::try_from((sum & 0xffff_ffff) + (sum >> 32)).unwrap();
+    sb[216..220].copy_from_slice(&sum.to_le_bytes());
+    sb
+}
+
+/// A 0.90 superblock.
+fn md0(level: u32, size_kib: u32, wanted: u32, active: u32, clean: bool) -> Vec<u8> {
+    let mut words = vec![0u32; 1024];
+    let fields =
+        [(0, 0xa92b_4efc), (2, 90), (4, 1024), (5, 0x1111_1111), (7, level), (8, size_kib), (9, wanted)];
+    for (index, value) in fields {
+        words[index] = value;
+    }
+    (words[10], words[13], words[14], words[15]) = (wanted, 0x2222_2222, 0x3333_3333, 0x4444_4444);
+    (words[32], words[33], words[34], words[35], words[39]) =
+        (1_700_000_000, u32::from(clean), active, active, 7);
+    // The first disk of the list, and this one.
+    for at in [128, 992] {
+        (words[at], words[at + 1], words[at + 2], words[at + 3], words[at + 4]) = (0, 8, 1, 0, 6);
+    }
+    let sum: u64 = words.iter().map(|w| u64::from(*w)).sum();
+    words[38] = u32::try_from((sum & 0xffff_ffff) + (sum >> 32)).unwrap();
+    words.iter().flat_map(|w| w.to_le_bytes()).collect()
+}
+
+fn with(size: usize, pieces: &[(u64, &[u8])]) -> Vec<u8> {
+    let mut bytes = vec![0u8; size];
+    for (at, piece) in pieces {
+        let at = usize::try_from(*at).unwrap();
+        bytes[at..at + piece.len()].copy_from_slice(piece);
+    }
+    bytes
+}
+
+const MIB: usize = 1 << 20;
+
+fn examine(path: &Path, field: &str) -> String {
+    let told = sh(&format!("mdadm --examine {} 2>&1 || :", path.display()));
+    let line = told.lines().find_map(|l| l.split_once(" : ").filter(|(k, _)| k.trim() == field));
+    line.map(|(_, v)| v.trim().to_string()).unwrap_or_else(|| panic!("mdadm says no {field}: {told}"))
+}
+
+#[test]
+fn arrays_are_described_as_mdadm_does() {
+    let end = 16 * MIB as u64 - 8192;
+    let cases = [
+        (
+            "1.2",
+            4096,
+            md1(4096, 1, 2, 0, &[0, 1], u64::MAX),
+            "clean",
+            "raid1 of 2 devices, this is device 0",
+            "0",
+        ),
+        (
+            "1.1",
+            0,
+            md1(0, 5, 3, 2, &[0, 1, 2], 512),
+            "needs resync",
+            "raid5 of 3 devices, this is device 2",
+            "0",
+        ),
+        (
+            "1.0",
+            end,
+            md1(end, 6, 5, 1, &[0, 1, 2, 0xffff, 0xfffe], u64::MAX),
+            "degraded",
+            "this is device 1",
+            "2",
+        ),
+        ("1.2", 4096, md1(4096, 10, 4, 4, &[0, 1, 2, 3, 0xffff], u64::MAX), "clean", "this is a spare", "0"),
+        ("1.2", 4096, md1(4096, 1, 2, 1, &[0, 0xfffe], u64::MAX), "faulty", "no longer a part of it", "1"),
+    ];
+    for (version, at, superblock, state, said, missing) in &cases {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("image");
+        let bytes = with(16 * MIB, &[(*at, superblock.as_slice())]);
+        std::fs::write(&path, &bytes).unwrap();
+        let report = look(&bytes);
+        assert_eq!(report.kind.as_deref(), Some("linux_raid_member"), "{version} {said}");
+        assert_eq!(
+            (report.version.as_deref(), report.state.as_deref()),
+            (Some(*version), Some(*state)),
+            "{said}"
+        );
+        assert!(report.notes[0].contains(said), "{:?}", report.notes);
+        let more = &report.signatures[0].more;
+        assert_eq!(more["MD_MISSING"], *missing, "{said}");
+        // mdadm reads the same, and finds the checksum right.
+        assert_eq!(examine(&path, "Raid Level"), more["MD_LEVEL"]);
+        assert_eq!(examine(&path, "Raid Devices"), more["MD_DEVICES"]);
+        assert_eq!(examine(&path, "Events"), more["MD_EVENTS"]);
+        assert!(examine(&path, "Checksum").ends_with("correct"));
+        let plain = |id: String| id.replace([':', '-'], "");
+        assert_eq!(plain(examine(&path, "Array UUID")), plain(report.uuid.clone().unwrap()));
+        assert_eq!(plain(examine(&path, "Device UUID")), plain(more["UUID_SUB"].clone()));
+        let told = sh(&format!("blkid -p -o value -s UUID_SUB {}", path.display()));
+        assert_eq!(told.trim(), more["UUID_SUB"]);
+        let mut flipped = bytes;
+        flipped[usize::try_from(*at).unwrap() + 33] ^= 1;
+        let report = look(&flipped);
+        assert_eq!(report.state.as_deref(), Some("damaged"));
+        assert!(report.notes.iter().any(|n| n.contains("checksum")));
+    }
+}
+
+#[test]
+fn an_old_superblock_belongs_to_whom_it_describes() {
+    let size = 96 * MIB;
+    let at = (size as u64 & !0xffff) - 0x10000;
+    let whole = with(size, &[(at, &md0(1, u32::try_from(at >> 10).unwrap(), 2, 1, true))]);
+    let report = look(&whole);
+    assert_eq!(
+        (report.kind.as_deref(), report.state.as_deref()),
+        (Some("linux_raid_member"), Some("degraded"))
+    );
+    assert_eq!(report.uuid.as_deref(), Some("11111111-2222-2222-3333-333344444444"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(
+        sh(&format!("blkid -p -o value -s UUID {}", path.display())).trim(),
+        report.uuid.clone().unwrap()
+    );
+    assert_eq!(examine(&path, "Events"), report.signatures[0].more["MD_EVENTS"]);
+    // On a disk whose last partition ends where the disk does, the same place is that partition's.
+    let table = Images::made("96M", "echo 'start=163840' | sfdisk -q --label dos @");
+    let mut bytes = table.bytes();
+    let inside = md0(1, u32::try_from((at - 80 * MIB as u64) >> 10).unwrap(), 2, 2, true);
+    bytes[at as usize..at as usize + 4096].copy_from_slice(&inside);
+    let report = look(&bytes);
+    assert_eq!(report.kind.as_deref(), Some("dos"), "{:?}", report.signatures);
+    let content = report.partitions[0].content.as_ref().unwrap();
+    assert_eq!(
+        (content.kind.as_deref(), content.state.as_deref()),
+        (Some("linux_raid_member"), Some("clean"))
+    );
+}
+
+#[test]
+fn luks2_lives_on_its_second_header() {
+    let images = Images::made("32M", MADE[1].2);
+    let good = images.bytes();
+    let before = look(&good);
+    assert_eq!(before.signatures[0].backups, [16384]);
+    type Damage = fn(&mut [u8]);
+    let cases: [(&str, Damage, &str); 5] = [
+        ("first flipped", |b| b[4100] ^= 1, "first header is damaged"),
+        ("first zeroed", |b| b[..16384].fill(0), "first header is damaged"),
+        ("first sector zeroed", |b| b[..512].fill(0), "first header is damaged"),
+        ("second flipped", |b| b[16384 + 5000] ^= 1, "second header is damaged"),
+        ("second zeroed", |b| b[16384..32768].fill(0), "second header is damaged"),
+    ];
+    for (what, damage, said) in cases {
+        let mut bytes = good.clone();
+        damage(&mut bytes);
+        let report = look(&bytes);
+        assert_eq!(
+            (report.kind.as_deref(), report.state.as_deref()),
+            (Some("crypto_LUKS"), Some("damaged")),
+            "{what}"
+        );
+        assert_eq!((&report.uuid, &report.label), (&before.uuid, &before.label), "{what}");
+        assert!(report.notes.iter().any(|n| n.contains(said)), "{what}: {:?}", report.notes);
+        // The command that is named does what it promises.
+        let repair = report.signatures[0].repair.clone().unwrap();
+        let broken = images.0.path().join("broken");
+        std::fs::write(&broken, &bytes).unwrap();
+        sh(&format!("echo YES | {} -q", repair.replace("DEV", broken.to_str().unwrap())));
+        let after = look(&std::fs::read(&broken).unwrap());
+        assert_eq!(after.state.as_deref(), Some("clean"), "{what}, repaired: {:?}", after.notes);
+    }
+    let mut bytes = good;
+    (bytes[4100], bytes[16384 + 4100]) = (0, 0);
+    assert!(look(&bytes).notes.iter().any(|n| n.contains("only a header backup")));
+}
+
+#[test]
+fn lvm_without_its_label_is_known_by_its_metadata() {
+    let images = Images::made("32M", LVM);
+    let good = images.bytes();
+    let before = look(&good);
+    assert_eq!(before.signatures[0].more["VG_PVS"], "2");
+    let mut bytes = good.clone();
+    bytes[512..1024].fill(0);
+    let report = look(&bytes);
+    assert_eq!((report.kind.as_deref(), report.state.as_deref()), (Some("LVM2_member"), Some("damaged")));
+    assert!(
+        report.notes.iter().any(|n| n.contains("label of the physical volume is gone")),
+        "{:?}",
+        report.notes
+    );
+    assert_eq!(report.signatures[0].more["VG_NAME"], before.signatures[0].more["VG_NAME"]);
+    let mut bytes = good.clone();
+    bytes[512 + 40] ^= 1;
+    assert_eq!(look(&bytes).state.as_deref(), Some("damaged"));
+    let mut bytes = good;
+    bytes[4096 + 512..4096 + 65536].fill(0x20);
+    let report = look(&bytes);
+    assert_eq!((report.state.as_deref(), report.uuid), (Some("damaged"), before.uuid));
+    assert!(report.notes.iter().any(|n| n.contains("checksum of the text")), "{:?}", report.notes);
+}
+
+/// A seed of the fuzzer; type, label, UUID, version, state.
+type Kept = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    Option<&'static str>,
+    Option<&'static str>,
+    &'static str,
+);
+
+/// What is kept where no tool here makes one.
+const KEPT: &[Kept] = &[
+    ("adaptec", "adaptec_raid_member", None, None, Some("8"), ""),
+    ("bcache_log", "bcache", Some("journal-cache"), None, Some("3"), "clean"),
+    (
+        "bitlocker",
+        "BitLocker",
+        Some("DESKTOP-7BHQ0UE Bitlocker Win 10 25/07/2024"),
+        Some("83330ba8-07b7-4ea8-b641-ff7bdf18f6b3"),
+        Some("2"),
+        "damaged",
+    ),
+    ("bluestore", "ceph_bluestore", None, None, None, "clean"),
+    ("ddf", "ddf_raid_member", None, None, Some("01.02.00"), "clean"),
+    ("drbd_9", "drbd", None, Some("4242424242424242"), Some("v09"), "inconsistent"),
+    ("hpt37x", "hpt37x_raid_member", None, None, None, ""),
+    ("hpt45x", "hpt45x_raid_member", None, None, None, ""),
+    ("integrity", "DM_integrity", None, None, Some("4"), ""),
+    ("isw", "isw_raid_member", None, None, Some("1.0.00"), "clean"),
+    ("jmicron", "jmicron_raid_member", None, None, Some("0.1"), ""),
+    ("lsi", "lsi_mega_raid_member", None, None, None, ""),
+    (
+        "md_0_90",
+        "linux_raid_member",
+        None,
+        Some("37c76b91-011a-05c5-d30c-1fd4c5c3dbbc"),
+        Some("0.90.0"),
+        "clean",
+    ),
+    ("md_1", "linux_raid_member", None, None, None, "clean"),
+    ("nvidia", "nvidia_raid_member", None, None, Some("100"), ""),
+    ("promise", "promise_fasttrack_raid_member", None, None, None, ""),
+    ("silicon", "silicon_medley_raid_member", None, None, None, ""),
+    ("stratis", "stratis", None, Some("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"), None, "clean"),
+    ("vdo", "vdo", None, None, None, ""),
+    ("via", "via_raid_member", None, None, None, ""),
+    ("vmfs", "VMFS", None, None, None, ""),
+    ("vmfs_volume", "VMFS_volume_member", None, Some("49edf842-dcb35d37-b383-0021280083cf"), Some("3"), ""),
+    ("zfs", "zfs_member", Some("tank"), None, None, "clean"),
+    ("zfs_mirror", "zfs_member", Some("duo"), None, None, "clean"),
+];
+
+fn kept(name: &str) -> ProbeReport {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/container").join(name);
+    let seed = std::fs::read(path).unwrap();
+    let image = Sparse::parse(&seed).unwrap();
+    probe::image(&Reader::new(&image, image.sector))
+}
+
+#[test]
+fn what_other_machines_left_is_recognised() {
+    for (name, kind, label, uuid, version, state) in KEPT {
+        let report = kept(name);
+        assert_eq!(report.kind.as_deref(), Some(*kind), "{name}: {report:?}");
+        assert_eq!(report.state.as_deref().unwrap_or_default(), *state, "{name}: {:?}", report.notes);
+        for (said, wanted) in [(&report.label, label), (&report.uuid, uuid), (&report.version, version)] {
+            if wanted.is_some() {
+                assert_eq!(said.as_deref(), *wanted, "{name}");
+            }
+        }
+    }
+    let said = |name: &str| kept(name).notes.join("; ");
+    assert!(
+        said("isw").contains("2 disks and 1 volumes, the first is RAID_Volume1: raid0, normal"),
+        "{}",
+        said("isw")
+    );
+    assert!(said("bluestore").contains("osd.4, main"));
+    assert!(said("zfs_mirror").contains("part of a mirror"));
+    assert!(said("bitlocker").contains("opens with a password or the recovery password"));
+    let secret = |s: &SignatureReport| s.more.keys().any(|k| k.contains("KEY") && k != "LUKS_KEYSLOTS");
+    assert!(!kept("bluestore").signatures.iter().any(secret));
+}
