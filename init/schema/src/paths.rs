@@ -25,6 +25,8 @@ pub const THROTTLE: &str = "/run/rescue/throttle";
 pub const HOST_KEYS: &str = "/etc/ssh";
 /// The `ssh` section of the injected document without its secrets, for `sshd`.
 pub const SSH_WISHES: &str = "/run/rescue/ssh.json";
+/// The folder of who is in over SSH (0700): a [`crate::report::WhoReport`] a connection.
+pub const CONNECTIONS: &str = "/run/rescue/connections";
 /// Where `rescue mount` puts the rescued systems.
 pub const MOUNT_ROOT: &str = "/mnt";
 /// The `network` section of the injected document, for `netd` (0600).

@@ -24,6 +24,7 @@ mod sftp_server;
 mod sshd;
 mod status;
 mod umount;
+mod who;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ const COMMANDS: &[Command] = &[
     mount::COMMAND,
     umount::COMMAND,
     log::COMMAND,
+    who::COMMAND,
     power::REBOOT,
     power::POWEROFF,
     power::HALT,

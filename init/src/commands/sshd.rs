@@ -103,6 +103,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         gate: Arc::new(accounts),
         login_grace: arguments.login_grace.map_or(policy::LOGIN_GRACE, Duration::from_secs),
         algorithms: ssh.algorithms,
+        records: records(arguments.device.is_none()),
     };
     let listener = listen::bind(arguments.listen, ssh.port)?;
     let address = listener.local_addr().context("reading the listener's address")?;
@@ -114,6 +115,22 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         Notice::Listening { port: address.port(), hostkey }.send();
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder of who is in. A listener that was killed leaves monitors behind, which keep their records.
+fn records(on_a_machine: bool) -> Option<PathBuf> {
+    let folder = PathBuf::from(paths::CONNECTIONS);
+    if !on_a_machine || !folder.parent().is_some_and(Path::is_dir) {
+        return None;
+    }
+    let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&folder);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            log::note("sshd", &format!("making {}: {error}", folder.display()));
+            None
+        }
+        _ => Some(folder),
+    }
 }
 
 /// The document's wishes, as PID 1 has left them; those of a document without any where it has not.

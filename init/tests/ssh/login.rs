@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::server::*;
@@ -259,4 +259,59 @@ fn a_short_rsa_key_is_refused() {
     let server = Server::with(|_| format!(r#"[{{"name":"root","authorized_keys":["{}"]}}]"#, public.trim()));
     let args = ["-o", "BatchMode=yes", "-o", "RequiredRSASize=1024", "--", "true"];
     assert_denied(&server.client(&[path], "root", &args).output().unwrap());
+}
+
+#[test]
+fn who_is_in_is_listed_told_and_can_be_thrown_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("ssh")).unwrap();
+    std::fs::create_dir_all(path("run/rescue")).unwrap();
+    std::fs::write(path("passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
+    std::fs::write(path("shadow"), format!("root:{HASH}:19000:0:99999:7:::\n")).unwrap();
+    Command::new("chmod").arg("600").arg(path("shadow")).status().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let child = on_a_machine(folder.path(), address.port());
+    let server = Server { child, address, folder };
+    until("it listens", || TcpStream::connect(address).is_ok());
+    let public = keygen_public(&server.file("ssh/ssh_host_ed25519_key"));
+    std::fs::write(server.file("known_hosts"), format!("[127.0.0.1]:{} {public}\n", address.port())).unwrap();
+    let start = |args: &[&str]| {
+        let options = ["-o", "PreferredAuthentications=password"];
+        let ssh = server.client(&[], "root", &[&options, args].concat());
+        let mut command = Command::new("sshpass");
+        command.args(["-p", "correct horse"]).arg(ssh.get_program()).args(ssh.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let rescue = |args: &str| {
+        let command = format!("{} {args}", env!("CARGO_BIN_EXE_rescue"));
+        said(&start(&["--", &command]).wait_with_output().unwrap())
+    };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut first = start(&["-R", &format!("{port}:127.0.0.1:1"), "--", "echo; sleep 60"]);
+    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let list: Vec<serde_json::Value> = serde_json::from_str(&rescue("who --json")).unwrap();
+    assert_eq!(list.len(), 2, "{list:?}");
+    assert_eq!((&list[0]["user"], &list[0]["method"]), (&"root".into(), &"password".into()));
+    assert_eq!(list[0]["running"], serde_json::json!(["command"]));
+    assert_eq!(list[0]["listening"][0], format!("127.0.0.1:{port}"));
+    let text = rescue("who");
+    assert!(text.starts_with("ID ") && text.lines().count() == 3, "{text}");
+    rescue(&format!("who --kick {}", list[0]["id"]));
+    let output = first.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(255), "{}", text_of(&output));
+    until("its record is gone", || server.file("run/rescue/connections").read_dir().unwrap().count() == 0);
+    let log = rescue("log --auth");
+    for expected in [
+        "sshd: login of root from 127.0.0.1:",
+        "by password",
+        "is let listen for \"localhost\" at 127.0.0.1:",
+        "ended: ended by `rescue who --kick`",
+    ] {
+        assert!(log.contains(expected), "{expected}: {log}");
+    }
+}
+
+fn text_of(output: &std::process::Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
 }

@@ -35,7 +35,8 @@ impl Forwards {
     async fn try_listen(self: &Arc<Self>, address: &str, port: u32, handle: &Handle) -> io::Result<u32> {
         self.has_room(&(address.to_string(), port))?;
         let mut bound = u16::try_from(port).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let (mut sockets, mut failed) = (Vec::new(), io::Error::from(io::ErrorKind::InvalidInput));
+        let (mut sockets, mut names) = (Vec::new(), Vec::new());
+        let mut failed = io::Error::from(io::ErrorKind::InvalidInput);
         for ip in addresses(address) {
             let open = Open::Listen { host: address.to_string(), address: SocketAddr::new(ip, bound) };
             let opened = self.open(open).await;
@@ -43,6 +44,7 @@ impl Forwards {
                 Ok((port, socket)) => {
                     // The second family listens at the same port as the first.
                     bound = port;
+                    names.push(SocketAddr::new(ip, port).to_string());
                     sockets.push(socket);
                 }
                 // Half of what was asked for would send the client's peers to somebody else.
@@ -56,7 +58,7 @@ impl Forwards {
         }
         let port = u32::from(bound);
         let place = Place::Tcp { address: address.to_string(), port };
-        self.keep((address.to_string(), port), None, sockets, &place, handle);
+        self.keep((address.to_string(), port), names, sockets, &place, handle);
         Ok(port)
     }
 
@@ -68,8 +70,8 @@ impl Forwards {
             state.listeners.swap_remove(at)
         };
         listener.tasks.iter().for_each(tokio::task::AbortHandle::abort);
-        if let Some(path) = listener.path {
-            self.monitor.tell(&Request::Remove { path });
+        for name in listener.sockets {
+            self.monitor.tell(&Request::Remove { name });
         }
         true
     }
@@ -82,7 +84,7 @@ impl Forwards {
         }
         let opened = self.open(Open::ListenUnix(path.to_string())).await;
         let Ok(socket) = opened.and_then(|(socket, _)| ready::register(socket)) else { return false };
-        self.keep(name, Some(path.to_string()), vec![socket], &Place::Unix(path.to_string()), handle);
+        self.keep(name, vec![path.to_string()], vec![socket], &Place::Unix(path.to_string()), handle);
         true
     }
 
@@ -94,7 +96,7 @@ impl Forwards {
         let opened = self.open(Open::Agent).await;
         let Ok(socket) = opened.and_then(|(socket, _)| ready::register(socket)) else { return false };
         self.lock().agent = true;
-        self.keep((String::new(), 0), None, vec![socket], &Place::Agent, handle);
+        self.keep((String::new(), 0), Vec::new(), vec![socket], &Place::Agent, handle);
         true
     }
 
@@ -112,7 +114,7 @@ impl Forwards {
     fn keep(
         self: &Arc<Self>,
         name: (String, u32),
-        path: Option<String>,
+        names: Vec<String>,
         sockets: Vec<AsyncFd<OwnedFd>>,
         place: &Place,
         handle: &Handle,
@@ -122,7 +124,7 @@ impl Forwards {
             tokio::spawn(accepting).abort_handle()
         };
         let tasks = sockets.into_iter().map(task).collect();
-        self.lock().listeners.push(Listener { name, path, tasks });
+        self.lock().listeners.push(Listener { name, sockets: names, tasks });
     }
 
     async fn accept(self: Arc<Self>, socket: AsyncFd<OwnedFd>, place: Place, handle: Handle) {

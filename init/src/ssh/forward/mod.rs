@@ -58,7 +58,8 @@ struct State {
 struct Listener {
     /// As the client has named it: address and port, or a path.
     name: (String, u32),
-    path: Option<String>,
+    /// The sockets themselves: addresses and paths, as the monitor knows them.
+    sockets: Vec<String>,
     tasks: Vec<AbortHandle>,
 }
 

@@ -79,6 +79,13 @@ impl Sockets {
         self.agent.as_deref()
     }
 
+    /// Where Unix sockets listen, the agent's apart.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = &Path> {
+        let agent = self.agent.as_deref();
+        let of_agent = move |path: &&PathBuf| agent.is_some_and(|agent| agent.starts_with(path));
+        self.made.iter().filter(move |path| !of_agent(path)).map(PathBuf::as_path)
+    }
+
     /// Opens one.
     ///
     /// # Errors

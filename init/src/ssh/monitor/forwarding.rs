@@ -13,22 +13,32 @@ use crate::sys::{files, log};
 
 /// Longest file of names that is read, in bytes.
 const MAX_NAMES: usize = 1 << 20;
+/// Most ports that are remembered for the record.
+const MAX_PORTS: usize = 64;
 
 /// What a connection forwards, as its monitor sees it.
 pub(super) struct Forwarding {
     /// The client's address and port, for the log.
     from: String,
     sockets: Sockets,
+    /// At which it listens.
+    ports: Vec<SocketAddr>,
 }
 
 impl Forwarding {
     pub(super) fn new(from: String) -> Self {
-        Self { from, sockets: Sockets::default() }
+        Self { from, sockets: Sockets::default(), ports: Vec::new() }
     }
 
     /// Where the agent answers.
     pub(super) fn agent(&self) -> Option<&Path> {
         self.sockets.agent()
+    }
+
+    /// Where it listens.
+    pub(super) fn listening(&self) -> Vec<String> {
+        let paths = self.sockets.listening().map(|path| path.display().to_string());
+        self.ports.iter().map(SocketAddr::to_string).chain(paths).collect()
     }
 
     /// What is known here of a host.
@@ -57,6 +67,11 @@ impl Forwarding {
         }
         match self.sockets.open(what) {
             Ok(Opened { socket, port }) => {
+                if let Open::Listen { address, .. } = what
+                    && self.ports.len() < MAX_PORTS
+                {
+                    self.ports.push(SocketAddr::new(address.ip(), port));
+                }
                 // Its own questions to name servers are nobody's business.
                 if !matches!(what, Open::Ask(_)) {
                     let port = if port == 0 { String::new() } else { format!(", port {port}") };
@@ -71,9 +86,10 @@ impl Forwarding {
         }
     }
 
-    /// Removes a Unix socket, if it was made here.
-    pub(super) fn remove(&mut self, path: &Path) {
-        self.sockets.remove(path);
+    /// A socket listens no more; a Unix socket that was made here is removed.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.ports.retain(|port| port.to_string() != name);
+        self.sockets.remove(Path::new(name));
     }
 
     fn note(&self, grant: &Grant, what: &str) {

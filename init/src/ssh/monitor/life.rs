@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +18,10 @@ use russh::keys::PrivateKey;
 use super::forwarding::Forwarding;
 use super::login::Login;
 use super::messages::{Ended, Field, List, MAX_MESSAGE, Reply, Request, What};
+use super::record::Record;
 use crate::ssh::auth::Gate;
 use crate::ssh::control::Control;
+use crate::ssh::forward::Open;
 use crate::ssh::session::{self, Ends, Start, Terminal};
 use crate::ssh::{channel, policy, subsystem};
 use crate::sys::process::{self, How};
@@ -37,6 +40,8 @@ pub struct Server {
     pub gate: Arc<dyn Gate>,
     /// How long a client may take to log in.
     pub login_grace: Duration,
+    /// The folder in which it is written who is in; none on an ordinary machine.
+    pub records: Option<PathBuf>,
     /// Older algorithms that are offered beside the modern ones.
     pub algorithms: Vec<String>,
 }
@@ -45,12 +50,16 @@ pub struct Server {
 struct Running {
     session: u32,
     end: OwnedFd,
+    /// For the record; nothing for what the server itself has started.
+    what: Option<String>,
 }
 
 struct Monitor<'a> {
     socket: OwnedFd,
     login: Login<'a>,
     forwarding: Forwarding,
+    record: Record,
+    from: String,
     /// Its number until it has been waited for.
     connection: Option<u32>,
     peer: SocketAddr,
@@ -73,7 +82,7 @@ pub(in crate::ssh) fn run(
     nowhere: OwnedFd,
 ) -> anyhow::Result<()> {
     let _ = rustix::thread::set_name(c"sshd-monitor");
-    let mut signals = Signals::open(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT])?;
+    let mut signals = Signals::open(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
     let (peer, local) = (socket.peer_addr()?, socket.local_addr()?);
     let (ours, theirs) = seqpacket::pair().context("making a socket pair")?;
     let connection = start_connection(socket, theirs, nowhere).context("starting a connection's process")?;
@@ -82,6 +91,8 @@ pub(in crate::ssh) fn run(
     let mut monitor = Monitor {
         socket: ours,
         forwarding: Forwarding::new(from.clone()),
+        record: Record::new(server.records.as_deref()),
+        from: from.clone(),
         login: Login::new(server, &control, peer.ip().to_canonical(), from.clone()),
         connection: Some(connection),
         peer,
@@ -105,7 +116,10 @@ pub(in crate::ssh) fn run(
         let readable = wait(open.then(|| monitor.socket.as_fd()), &signals, deadline)?;
         let now = Instant::now();
         while let Some(signal) = signals.pending() {
-            if signal != Signal::SIGCHLD {
+            if signal == Signal::SIGHUP {
+                monitor.why.get_or_insert_with(|| "ended by `rescue who --kick`".into());
+                monitor.kill_connection(Signal::SIGKILL);
+            } else if signal != Signal::SIGCHLD {
                 patience = GOODBYE_LIMIT;
                 end = end.or(Some(now + GOODBYE_LIMIT));
                 monitor.kill_connection(Signal::SIGTERM);
@@ -214,6 +228,9 @@ impl Monitor<'_> {
                 if let (Reply::Admitted { .. }, Some(pid)) = (&reply, self.connection) {
                     let _ = sandbox::set_memory(pid, policy::MEMORY);
                 }
+                if let Some(grant) = login.grant() {
+                    self.record.begin(&grant.account.name, &self.from, login.method());
+                }
                 reply
             }
             Request::Start { what, terminal, agent, environment } => {
@@ -237,12 +254,16 @@ impl Monitor<'_> {
             Request::Open { what } => {
                 let grant = self.login.grant().ok_or("a socket before a login")?;
                 let (reply, socket) = self.forwarding.open(grant, &what);
+                if let (Reply::Opened { .. }, Open::Listen { .. } | Open::ListenUnix(_)) = (&reply, &what) {
+                    self.record.listening(self.forwarding.listening());
+                }
                 let socket: Vec<BorrowedFd<'_>> = socket.iter().map(AsFd::as_fd).collect();
                 self.say(&reply, &socket);
                 return Ok(());
             }
-            Request::Remove { path } => {
-                self.forwarding.remove(std::path::Path::new(&path));
+            Request::Remove { name } => {
+                self.forwarding.remove(&name);
+                self.record.listening(self.forwarding.listening());
                 return Ok(());
             }
             Request::Farewell { why } => {
@@ -289,6 +310,11 @@ impl Monitor<'_> {
         environment
             .push(("SSH_CONNECTION".into(), format!("{client} {} {server} {}", peer.port(), local.port())));
         environment.push(("SSH_CLIENT".into(), format!("{client} {} {}", peer.port(), local.port())));
+        let name = match &what {
+            What::Shell => "shell".to_string(),
+            What::Command(_) => "command".to_string(),
+            What::Subsystem(name) => name.clone(),
+        };
         let (original, command, role) = match &what {
             What::Shell => (None, None, None),
             What::Command(line) => {
@@ -312,7 +338,7 @@ impl Monitor<'_> {
         let (account, terminal) = (&grant.account, terminal.as_ref());
         let start = Start { account, command, role, terminal, environment: &environment };
         let begun = self.begin(&start);
-        let (pid, running, mut descriptors) = match begun {
+        let (pid, mut running, mut descriptors) = match begun {
             Ok(begun) => begun,
             Err(error) => {
                 log::note("sshd", &format!("starting {}: {error}", start.account.shell.display()));
@@ -320,6 +346,7 @@ impl Monitor<'_> {
                 return Ok(());
             }
         };
+        running.what = Some(name);
         let (mut running, mut greeting) = (vec![(pid, running)], false);
         if let (Some(terminal), None, None) = (start.terminal, start.command, start.role)
             && let Ok((more, output, end)) = self.greet(&start, terminal)
@@ -331,6 +358,7 @@ impl Monitor<'_> {
         let session = self.sessions;
         self.sessions = self.sessions.wrapping_add(1);
         self.running.extend(running);
+        self.note_running();
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         self.say(&Reply::Started { session, greeting }, &descriptors);
         Ok(())
@@ -345,7 +373,7 @@ impl Monitor<'_> {
             Ends::Pipes { input, output, error } => vec![input, output, error],
         };
         descriptors.push(told);
-        Ok((started.child.id(), Running { session: self.sessions, end }, descriptors))
+        Ok((started.child.id(), Running { session: self.sessions, end, what: None }, descriptors))
     }
 
     fn greet(
@@ -355,7 +383,12 @@ impl Monitor<'_> {
     ) -> std::io::Result<((u32, Running), OwnedFd, OwnedFd)> {
         let (told, end) = session::end()?;
         let (child, output) = session::status(start.account, terminal.size.columns)?;
-        Ok(((child.id(), Running { session: u32::MAX, end }), output, told))
+        Ok(((child.id(), Running { session: u32::MAX, end, what: None }), output, told))
+    }
+
+    fn note_running(&mut self) {
+        let running = self.running.values().filter_map(|running| running.what.clone()).collect();
+        self.record.running(running);
     }
 
     fn signal(&self, session: u32, signal: rustix::process::Signal) -> Result<(), &'static str> {
@@ -408,6 +441,7 @@ impl Monitor<'_> {
                 end.put(&mut bytes);
                 // A pipe that is empty takes six bytes at once.
                 let _ = rustix::io::write(&running.end, &bytes);
+                self.note_running();
             }
         }
     }

@@ -36,18 +36,35 @@ pub(super) struct Login<'a> {
     /// The hash of the first exchange that was signed (RFC 4253 section 7.2).
     session_id: Option<Vec<u8>>,
     grant: Option<Grant>,
+    /// By what somebody is in, for the log.
+    method: String,
     refusals: u32,
     questions: u32,
 }
 
 impl<'a> Login<'a> {
     pub(super) fn new(server: &'a Server, control: &'a Control, source: IpAddr, from: String) -> Self {
-        Self { server, control, source, from, session_id: None, grant: None, refusals: 0, questions: 0 }
+        Self {
+            server,
+            control,
+            source,
+            from,
+            session_id: None,
+            grant: None,
+            method: String::new(),
+            refusals: 0,
+            questions: 0,
+        }
     }
 
     /// Who is in.
     pub(super) fn grant(&self) -> Option<&Grant> {
         self.grant.as_ref()
+    }
+
+    /// By what.
+    pub(super) fn method(&self) -> &str {
+        &self.method
     }
 
     /// Signs an exchange.
@@ -111,7 +128,7 @@ impl<'a> Login<'a> {
             log::note("sshd", &format!("refused {user:?} from {}: {method}", self.from));
             return Ok(Reply::Refused {});
         };
-        log::note("sshd", &format!("login of {user} from {} by {method}", self.from));
+        self.method = method;
         self.server.gate.succeeded(self.source);
         self.control.admitted();
         let reply = Reply::Admitted { pty: grant.options.pty };
@@ -218,7 +235,7 @@ pub(super) mod tests {
             drop(listener);
             let login_grace = Duration::from_secs(60);
             Self {
-                server: Server { keys, gate, login_grace, algorithms: vec![] },
+                server: Server { keys, gate, login_grace, algorithms: vec![], records: None },
                 control: Control::new(control),
                 user_key,
             }

@@ -245,8 +245,9 @@ Request {
     9 Find { host: String, port: u32 }
     /// Open a socket. Answered by `Opened` or `NotOpened`.
     10 Open { what: Open }
-    /// Remove the Unix socket that was made here. Not answered.
-    11 Remove { path: String }
+    /// A socket listens no more, by its address or its path; a file that was made for it is removed. Not
+    /// answered.
+    11 Remove { name: String }
 } }
 
 messages! {
