@@ -158,7 +158,11 @@ fn dhcp_reply(data: &[u8]) {
             if let Some(times) = lease.times {
                 assert!(times.renew <= times.rebind && times.rebind <= times.expire, "{times:?}");
             }
-            let plan = plan::plan(2, None, Some((&lease, lease.times.map(|t| t.expire))));
+            let plan = plan::plan(
+                2,
+                2,
+                &[(sys::netlink::Origin::Dhcp4, lease.brings(lease.times.map(|t| t.expire)))],
+            );
             let _ = (plan.gateway(), plan.changes(&plan));
         }
         converse(&reply);

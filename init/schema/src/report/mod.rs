@@ -14,7 +14,7 @@ pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
 pub use disks::{BlockReport, DisksReport, MountPoint};
 pub use log::LogLine;
 pub use mounts::{BusyMount, Holder, MountReport, UnmountReport};
-pub use net::{LinkReport, NetReport};
+pub use net::{DuplicateReport, LinkReport, NeighbourReport, NetReport, OriginReport, SourceReport};
 pub use power::PowerReport;
 pub use probe::{PartitionReport, ProbeReport, ProbeResult, SignatureReport};
 pub use status::StatusReport;
