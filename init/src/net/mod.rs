@@ -13,11 +13,14 @@ pub mod build;
 pub mod cards;
 pub mod daemon;
 pub mod dhcp;
+pub mod dhcp6;
+mod domains;
 pub mod lease;
 pub mod links;
 pub mod matching;
 pub mod plan;
 pub mod protocol;
+pub mod ra;
 pub mod resolv;
 
 pub use dhcp::reply::parse_reply;

@@ -23,6 +23,7 @@ use self::building::Building;
 use self::port::Port;
 pub use self::port::Role;
 use super::protocol::{Context, Event, Protocol};
+use crate::sys::ipv6;
 use crate::sys::netlink::{Change, Link, Monitor, Netlink};
 use crate::sys::time::since_boot;
 
@@ -56,6 +57,8 @@ struct Daemon<'a> {
     /// Links that we have set up: once only, because a card that an engineer sets down stays down.
     raised: BTreeSet<u32>,
     primary: Option<IpAddr>,
+    /// Since when there are addresses, but none that is worth telling.
+    poor_since: Option<Duration>,
     resolv: String,
     /// New addresses that neighbours have not been told of.
     unannounced: Vec<(u32, Ipv4Addr)>,
@@ -78,6 +81,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         building: Building::default(),
         raised: BTreeSet::new(),
         primary: None,
+        poor_since: None,
         resolv: String::new(),
         unannounced: Vec::new(),
         report: None,
@@ -121,12 +125,18 @@ impl Daemon<'_> {
         let index = address.index;
         let Some(port) = self.ports.get_mut(&index) else { return };
         let before = port.duplicates();
+        let mut after = Vec::new();
         let changed = match change {
             Change::Address(address) => port.saw(address),
-            Change::AddressGone(address) => port.lost(&address),
+            Change::AddressGone(address) => {
+                // The kernel itself takes one with a lifetime away when another host has it.
+                after.extend(address.duplicate.then_some(address.address));
+                port.lost(&address)
+            }
             Change::Link(_) | Change::LinkGone(_) => false,
         };
-        let found: Vec<IpAddr> = port.duplicates().into_iter().filter(|ip| !before.contains(ip)).collect();
+        after.extend(port.duplicates());
+        let found: Vec<IpAddr> = after.into_iter().filter(|ip| !before.contains(ip)).collect();
         if changed {
             let event = Event::LinkLocal(port.link_local);
             self.step(index, &event, |_, _| true);
@@ -141,6 +151,9 @@ impl Daemon<'_> {
     fn place_all(&mut self, roles: BTreeMap<u32, Role>, lost: &BTreeSet<u32>) {
         for link in self.links.values().filter(|link| !link.up && !self.raised.contains(&link.index)) {
             let wanted = link.loopback || roles.get(&link.index).is_some_and(|role| role.raise);
+            if wanted && !link.loopback {
+                ipv6::take_over(&link.name);
+            }
             if wanted && let Err(error) = self.netlink.set_up(link.index) {
                 (self.settings.say)(&format!("{}: setting it up: {error}", link.name));
             }
@@ -231,7 +244,8 @@ impl Daemon<'_> {
 
     /// Waits for the kernel's notifications, what arrives on the sockets, and the next deadline.
     fn wait(&self, monitor: &Monitor) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
-        let deadline = self.ports.values().filter_map(Port::deadline).min();
+        let deadline = self.ports.values().filter_map(Port::deadline);
+        let deadline = deadline.chain(self.publish_deadline()).min();
         let timeout = deadline.map(|at| at.saturating_sub(since_boot()));
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
