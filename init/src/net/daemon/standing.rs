@@ -57,6 +57,9 @@ impl Daemon<'_> {
         let carrier = self.ports.get(&index).is_some_and(|port| port.link.carrier);
         self.say_of(index, if carrier { "carrier" } else { "no carrier" });
         self.apply(index, true);
+        if !left.is_empty() {
+            self.step(index, &Event::Given(&left), |_, _| true);
+        }
         self.begin(index, &new);
     }
 
@@ -97,12 +100,11 @@ impl Daemon<'_> {
         }
         apply(&mut self.netlink, &port.link, port.mtu, &port.standing, &next, |text| say(&text));
         self.unannounced.extend(new_addresses(&port.standing, &next).map(|address| (index, address)));
-        let is_new = |a: &&Address| !port.standing.addresses.iter().any(|b| a.address == b.address);
-        let given: Vec<Address> = next.addresses.iter().filter(is_new).cloned().collect();
+        let given = (at(&next) != at(&port.standing)).then(|| next.addresses.clone());
         let brought = port.sources(now).into_iter().flat_map(|(_, brings)| brings.addresses);
         port.until = brought.filter_map(|a| Some((a.prefix.address, now + a.valid?))).collect();
         port.standing = next;
-        if !given.is_empty() {
+        if let Some(given) = given {
             self.step(index, &Event::Given(&given), |_, _| true);
         }
     }
