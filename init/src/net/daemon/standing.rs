@@ -37,8 +37,9 @@ impl Daemon<'_> {
         }
         port.standing = self.observe(index);
         port.woken |= !port.standing.addresses.is_empty();
-        let before =
-            self.before.links.iter().find(|old| old.name == port.link.name && old.mtu == port.link.mtu);
+        // Whatever the MTU is now: the earlier run may have been killed before it said what it had set.
+        let ours = !port.standing.addresses.is_empty();
+        let before = self.before.links.iter().find(|old| ours && old.name == port.link.name);
         if let Some(mtu) = before.map(|old| old.mtu_before).filter(|mtu| ![0, port.link.mtu].contains(mtu)) {
             port.mtu = mtu;
             port.standing.mtu = Some(port.link.mtu);
