@@ -8,8 +8,10 @@ use rescue_schema::network::Network;
 use super::Daemon;
 use crate::net::build::{self, Step};
 use crate::net::cards::{Card, pci_cards};
+use crate::net::control::Order;
 use crate::net::links::{self, is_card};
 use crate::net::matching;
+use crate::net::protocol::Event;
 use crate::sys::netlink::{Change, Make};
 
 /// Rounds of steps until nothing is left to do: a VLAN on a VLAN on a bond takes four, and what the
@@ -170,6 +172,28 @@ impl Daemon<'_> {
             }
             (result, _) => result.map_err(|error| error.to_string()),
         }
+    }
+
+    /// Does what an engineer wants, and says what of it did not work.
+    pub(super) fn obey(&mut self, order: Order) -> String {
+        match order {
+            Order::Reload => match (self.settings.reload)() {
+                Ok(network) => {
+                    (self.settings.say)("the wishes have changed");
+                    self.wish(network);
+                }
+                Err(error) => return error,
+            },
+            Order::Retry => {
+                self.building.begin_anew();
+                self.look_at_links(&BTreeSet::new());
+                let all: Vec<u32> = self.ports.keys().copied().collect();
+                for index in all {
+                    self.step(index, &Event::Retry, |_, _| true);
+                }
+            }
+        }
+        self.building.problems.join("\n")
     }
 
     /// Something else is wished from now on. What stands and is still wished is not touched.

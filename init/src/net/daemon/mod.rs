@@ -22,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use self::building::Building;
 use self::port::Port;
 pub use self::port::Role;
+use super::control::Control;
 use super::protocol::{Context, Event, Protocol};
 use crate::sys::ipv6;
 use crate::sys::netlink::{Change, Link, Monitor, Netlink};
@@ -38,6 +39,10 @@ pub struct Settings<'a> {
     pub resolv_conf: PathBuf,
     /// Where the report is written.
     pub report: PathBuf,
+    /// Where orders are taken.
+    pub control: PathBuf,
+    /// Reads the wishes again.
+    pub reload: &'a dyn Fn() -> Result<Network, String>,
     /// The folder below which /sys is looked at.
     pub root: PathBuf,
     /// Loads a kernel module with these parameters, or says why not.
@@ -88,12 +93,18 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         before: standing::earlier_report(&settings.report),
         settings,
     };
+    let control = Control::open(&daemon.settings.control);
+    if let Err(error) = &control {
+        let path = daemon.settings.control.display();
+        (daemon.settings.say)(&format!("opening {path}: {error}; `rescue net` cannot give orders"));
+    }
+    let control = control.ok();
     daemon.look_at_everything()?;
     loop {
         daemon.timers();
         daemon.publish();
         daemon.rest();
-        let (news, ready) = daemon.wait(&monitor)?;
+        let (news, ready) = daemon.wait(&monitor, control.as_ref())?;
         if news {
             match monitor.changes() {
                 Ok(changes) => daemon.changes(changes),
@@ -106,6 +117,13 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         }
         for (index, name) in ready {
             daemon.step(index, &Event::Readable, |other, _| other == name);
+        }
+        while let Some((order, from)) = control.as_ref().and_then(Control::next) {
+            let answer = daemon.obey(order);
+            daemon.publish();
+            if let Some(control) = &control {
+                control.answer(&from, &answer);
+            }
         }
     }
 }
@@ -181,6 +199,9 @@ impl Daemon<'_> {
         let changed = port.role != role;
         port.link = link;
         port.role = role;
+        if before != carrier || lost {
+            port.look(&self.settings.root);
+        }
         if changed {
             let new = port.choose();
             self.begin(index, &new);
@@ -224,7 +245,7 @@ impl Daemon<'_> {
     /// Hands an event to the chosen protocols of a port, and does what they want done for it.
     fn step(&mut self, index: u32, event: &Event<'_>, chosen: impl Fn(&str, &dyn Protocol) -> bool) {
         let Some(port) = self.ports.get_mut(&index) else { return };
-        let mut context = Context::new(since_boot(), &port.link, self.settings.say);
+        let mut context = Context::new(since_boot(), &port.link, &self.links, self.settings.say);
         for (name, protocol) in &mut port.protocols {
             if chosen(name, protocol.as_ref()) {
                 protocol.step(event, &mut context);
@@ -243,7 +264,11 @@ impl Daemon<'_> {
     }
 
     /// Waits for the kernel's notifications, what arrives on the sockets, and the next deadline.
-    fn wait(&self, monitor: &Monitor) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
+    fn wait(
+        &self,
+        monitor: &Monitor,
+        control: Option<&Control>,
+    ) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
         let deadline = self.ports.values().filter_map(Port::deadline);
         let deadline = deadline.chain(self.publish_deadline()).min();
         let timeout = deadline.map(|at| at.saturating_sub(since_boot()));
@@ -258,6 +283,8 @@ impl Daemon<'_> {
         }
         let mut fds = vec![PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN)];
         fds.extend(sockets.iter().map(|(.., fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
+        // Last, and only to wake: every turn of the loop looks for orders.
+        fds.extend(control.map(|control| PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

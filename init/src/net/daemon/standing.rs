@@ -7,6 +7,7 @@ use rescue_schema::report::NetReport;
 use super::Daemon;
 use super::port::{Port, Role};
 use crate::net::apply::{apply, new_addresses};
+use crate::net::cards::Card;
 use crate::net::dhcp::frame;
 use crate::net::plan::Plan;
 use crate::net::protocol::Event;
@@ -34,10 +35,15 @@ impl Daemon<'_> {
             ipv6::take_over(&link.name);
         }
         let mut port = Port::new(link, role);
+        port.look(&self.settings.root);
+        if port.role.card {
+            port.path = Card::observe(&self.settings.root, &port.link).id_path();
+        }
         port.standing = self.observe(index);
         port.woken |= !port.standing.addresses.is_empty();
-        let before =
-            self.before.links.iter().find(|old| old.name == port.link.name && old.mtu == port.link.mtu);
+        // Whatever the MTU is now: the earlier run may have been killed before it said what it had set.
+        let ours = !port.standing.addresses.is_empty();
+        let before = self.before.links.iter().find(|old| ours && old.name == port.link.name);
         if let Some(mtu) = before.map(|old| old.mtu_before).filter(|mtu| ![0, port.link.mtu].contains(mtu)) {
             port.mtu = mtu;
             port.standing.mtu = Some(port.link.mtu);
@@ -56,6 +62,9 @@ impl Daemon<'_> {
         let carrier = self.ports.get(&index).is_some_and(|port| port.link.carrier);
         self.say_of(index, if carrier { "carrier" } else { "no carrier" });
         self.apply(index, true);
+        if !left.is_empty() {
+            self.step(index, &Event::Given(&left), |_, _| true);
+        }
         self.begin(index, &new);
     }
 
@@ -96,12 +105,11 @@ impl Daemon<'_> {
         }
         apply(&mut self.netlink, &port.link, port.mtu, &port.standing, &next, |text| say(&text));
         self.unannounced.extend(new_addresses(&port.standing, &next).map(|address| (index, address)));
-        let is_new = |a: &&Address| !port.standing.addresses.iter().any(|b| a.address == b.address);
-        let given: Vec<Address> = next.addresses.iter().filter(is_new).cloned().collect();
+        let given = (at(&next) != at(&port.standing)).then(|| next.addresses.clone());
         let brought = port.sources(now).into_iter().flat_map(|(_, brings)| brings.addresses);
         port.until = brought.filter_map(|a| Some((a.prefix.address, now + a.valid?))).collect();
         port.standing = next;
-        if !given.is_empty() {
+        if let Some(given) = given {
             self.step(index, &Event::Given(&given), |_, _| true);
         }
     }

@@ -7,11 +7,13 @@
 //! To add one: a file here with a type that is a [`Protocol`], and its row in [`PROTOCOLS`]. Nothing in
 //! the event loop names any of them.
 
+mod conflict;
 mod dhcp4;
 mod dhcp6;
 mod router;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -47,6 +49,7 @@ pub struct Row {
 }
 
 /// Every kind. Where two bring the same, the first in this list counts; documents come before all.
+#[rustfmt::skip]
 pub const PROTOCOLS: &[Row] = &[
     Row {
         name: "dhcp4",
@@ -63,6 +66,11 @@ pub const PROTOCOLS: &[Row] = &[
         name: "dhcp6 as routers say",
         wanted: |place| follows_routers(place) && !place.wish.is_some_and(|wish| wish.dhcp6),
         make: |link| Box::new(dhcp6::Dhcp6::new(link, Mode::Off)),
+    },
+    Row {
+        name: "conflict",
+        wanted: |place| place.carries && place.link.mac.is_some(),
+        make: |_| Box::new(conflict::Conflicts::default()),
     },
 ];
 
@@ -96,7 +104,7 @@ pub enum Event<'a> {
         /// O
         other: bool,
     },
-    /// These addresses were just given to the link and were not there before.
+    /// The addresses that we give to the link are others than before; these are all of them.
     Given(&'a [Address]),
     /// Another host has an address of this link.
     Duplicate {
@@ -116,6 +124,7 @@ pub struct Context<'a> {
     /// The link.
     pub link: &'a Link,
     log: &'a dyn Fn(&str),
+    links: &'a BTreeMap<u32, Link>,
     /// Whether what it brings has changed, and whether that is news.
     pub(super) changed: Cell<Option<bool>>,
     /// Events for the other protocols of the port.
@@ -123,13 +132,24 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(now: Duration, link: &'a Link, log: &'a dyn Fn(&str)) -> Self {
-        Self { now, link, log, changed: Cell::new(None), told: Vec::new() }
+    pub(super) fn new(
+        now: Duration,
+        link: &'a Link,
+        links: &'a BTreeMap<u32, Link>,
+        log: &'a dyn Fn(&str),
+    ) -> Self {
+        Self { now, link, links, log, changed: Cell::new(None), told: Vec::new() }
     }
 
     /// A line for the log.
     pub fn say(&self, text: &str) {
         (self.log)(&format!("{}: {text}", self.link.name));
+    }
+
+    /// Whether one of this machine's links has this address.
+    pub fn is_own(&self, mac: [u8; 6]) -> bool {
+        let has = |link: &Link| [link.mac, link.permanent_mac, link.joined_mac].contains(&Some(mac));
+        self.links.values().any(has)
     }
 
     /// [`Protocol::brings`] has changed; `news` has the resulting plan said in the log.
