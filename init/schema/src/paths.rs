@@ -31,3 +31,5 @@ pub const CONNECTIONS: &str = "/run/rescue/connections";
 pub const MOUNT_ROOT: &str = "/mnt";
 /// The `network` section of the injected document, for `netd` (0600).
 pub const NETWORK_WISHES: &str = "/run/rescue/network.json";
+/// `netd`'s socket (`SOCK_DGRAM`, root only), by which `rescue net` has it read its wishes again.
+pub const NET_CONTROL: &str = "/run/rescue/netd";

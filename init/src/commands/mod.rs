@@ -16,6 +16,8 @@ mod log;
 mod modprobe;
 mod modules;
 mod mount;
+mod net;
+mod net_text;
 mod netd;
 mod power;
 mod probe;
@@ -50,6 +52,7 @@ const COMMANDS: &[Command] = &[
     probe::COMMAND,
     mount::COMMAND,
     umount::COMMAND,
+    net::COMMAND,
     log::COMMAND,
     who::COMMAND,
     power::REBOOT,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use rescue_schema::{network::Network, paths};
 
-use super::{Command, Usage};
+use super::{Command, Usage, modprobe};
 use crate::{net, sys};
 
 /// Largest document of wishes that is read, in bytes.
@@ -38,8 +38,13 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         say(&format!("{error:#}; using DHCP on every link"));
         Network::default()
     });
+    let load = |module: &str, parameters: &str| modprobe::load_for(module, parameters);
     let settings = net::daemon::Settings {
         network,
+        root: root.clone(),
+        load: &load,
+        control: at(paths::NET_CONTROL),
+        reload: &|| wishes(&at(paths::NETWORK_WISHES)).map_err(|error| format!("{error:#}")),
         resolv_conf: at("/etc/resolv.conf"),
         report: at(paths::NET_REPORT),
         say: &say,
@@ -48,7 +53,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn wishes(path: &Path) -> anyhow::Result<Network> {
+pub(super) fn wishes(path: &Path) -> anyhow::Result<Network> {
     match sys::files::read_capped(path, MAX_WISHES) {
         Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Network::default()),

@@ -15,7 +15,7 @@ pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
 pub use disks::{BlockReport, DisksReport, HealthReport, MountPoint, PathReport};
 pub use log::LogLine;
 pub use mounts::{BusyMount, Holder, MountReport, UnmountReport};
-pub use net::{LinkReport, NetReport};
+pub use net::{DuplicateReport, LinkReport, NeighbourReport, NetReport, OriginReport, SourceReport};
 pub use power::PowerReport;
 pub use probe::{PartitionReport, ProbeReport, ProbeResult, Proof, SignatureReport};
 pub use status::StatusReport;
