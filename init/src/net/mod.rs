@@ -4,6 +4,8 @@
 //! [`lease`], [`plan`] turns lease and wishes into a comparable plan, [`apply`] hands the difference to
 //! the kernel, [`resolv`] merges name servers, and [`daemon`] is the loop that waits for events.
 //!
+//! [`translate`] reads foreign documents about networks into wishes.
+//!
 //! To add a source of addresses: a file that produces what [`plan::plan`] takes, and its call in
 //! [`daemon`].
 
@@ -14,5 +16,6 @@ pub mod lease;
 pub mod links;
 pub mod plan;
 pub mod resolv;
+pub mod translate;
 
 pub use dhcp::reply::parse_reply;
