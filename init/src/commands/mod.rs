@@ -15,6 +15,8 @@ mod log;
 mod modprobe;
 mod modules;
 mod mount;
+mod net_disk;
+mod net_wishes;
 mod netd;
 mod power;
 mod probe;
@@ -56,6 +58,7 @@ const COMMANDS: &[Command] = &[
     modprobe::COMMAND,
     modules::COMMAND,
     netd::COMMAND,
+    net_disk::COMMAND,
     console::COMMAND,
 ];
 
