@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(25);
 const MAX_ANSWER: usize = 1 << 20;
 
 pub(super) const COMMAND: Command =
-    Command { name: "net-from-disk", links: &[], usage: "[--root DIR]", about: "", run };
+    Command { name: "net-from-disk", links: &[], usage: "[--root DIR] [--only DEV]…", about: "", run };
 
 /// What the helper says.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -40,12 +40,13 @@ pub(super) struct Answer {
 }
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
-    let mut root: Option<PathBuf> = None;
+    let (mut root, mut only): (Option<PathBuf>, Vec<String>) = (None, Vec::new());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             // Of a system that is mounted.
             "--root" => root = Some(args.next().ok_or_else(|| Usage("--root wants a folder".into()))?.into()),
+            "--only" => only.push(args.next().ok_or_else(|| Usage("--only wants a device".into()))?.clone()),
             other => return Err(Usage(format!("unknown argument {other:?}")).into()),
         }
     }
@@ -54,7 +55,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             let folder = mounts::folder(&root).with_context(|| format!("opening {}", root.display()))?;
             translate::translate("disk", &translate::disk::gather(folder.as_fd()))?
         }
-        None => from_disks()?,
+        None => from_disks(&only)?,
     };
     let remarks = found.remarks.iter().map(ToString::to_string).collect();
     println!("{}", serde_json::to_string_pretty(&Answer { network: found.network, remarks })?);
@@ -62,9 +63,9 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 /// Of the systems on the disks, the first that describes a network for cards of this machine.
-fn from_disks() -> anyhow::Result<Translation> {
+fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
     let _alone = mount::alone()?;
-    let disks = disks::look(&[])?;
+    let disks = disks::look(only)?;
     let cards = present::observe(Path::new("/"));
     let mut elsewhere = None;
     let mut trouble = Vec::new();

@@ -45,9 +45,10 @@ fn card(folder: &Path, name: &str) -> Option<Card> {
     let mac = own.or_else(|| read_trimmed(&folder.join("address"))).and_then(|mac| super::text::mac(&mac));
     let device = std::fs::canonicalize(folder.join("device")).ok();
     let pci = device.as_ref().and_then(|d| d.ancestors().find_map(pci_address));
-    // What has no hardware is a dummy, or the one virtual kind that stands for a card in a namespace.
-    let virtual_card =
-        device.is_none() && read_trimmed(&folder.join("iflink")) != read_trimmed(&folder.join("ifindex"));
+    // What has no hardware is a dummy, a tap or the like, or the one virtual kind that stands for a card in
+    // a namespace.
+    let made = ["dummy", "ifb", "tap", "macv", "virbr"].iter().any(|stem| name.starts_with(stem));
+    let virtual_card = !made && !folder.join("tun_flags").exists();
     (device.is_some() || virtual_card).then(|| Card { name: name.into(), mac, pci })
 }
 
