@@ -179,7 +179,7 @@ fn the_console_corrects_a_wrong_address_by_difference() {
     assert!(lab.log().matches("removing address 10.9.0.2").count() == 0, "only errors are said step by step");
     assert_eq!(std::fs::read_to_string(lab.path("root/etc/resolv.conf")).unwrap(), "nameserver 9.9.9.9\n");
     assert_eq!(lab.at_client("-o link show c0"), index);
-    let mode = std::fs::metadata(lab.path("root/run/rescue/network.json")).unwrap().permissions();
+    let mode = std::fs::metadata(lab.path("root/run/rescue/network-in-force.json")).unwrap().permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
     // The correction outlives a crash.
     lab.kill();

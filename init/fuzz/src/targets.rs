@@ -22,6 +22,8 @@ use rescue_schema::report::{
     BlockReport, LogLine, PartitionReport, ProbeReport, ProbeResult, Ready, StageLine,
 };
 
+#[path = "networks.rs"]
+mod networks;
 #[path = "sparse.rs"]
 mod sparse;
 use sparse::Sparse;
@@ -60,6 +62,17 @@ pub(crate) const TARGETS: &[Target] = &[
     ("table", image),
     ("container", image),
     ("lvm", sealed_lvm),
+    ("net_cmdline", networks::cmdline),
+    ("net_openstack", networks::openstack),
+    ("net_cloud_init", networks::cloud_init),
+    ("net_netplan", networks::netplan),
+    ("net_systemd", networks::systemd),
+    ("net_ifupdown", networks::ifupdown),
+    ("net_keyfile", networks::keyfile),
+    ("net_ifcfg", networks::ifcfg),
+    ("net_suse", networks::suse),
+    ("net_rc_conf", networks::rc_conf),
+    ("net_disk", networks::disk),
 ];
 
 /// What a connection's process sends to its monitor, and what it is told.

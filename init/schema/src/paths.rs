@@ -31,5 +31,7 @@ pub const CONNECTIONS: &str = "/run/rescue/connections";
 pub const MOUNT_ROOT: &str = "/mnt";
 /// The `network` section of the injected document, for `netd` (0600).
 pub const NETWORK_WISHES: &str = "/run/rescue/network.json";
+/// The network that netd goes by, wherever it was said, and which `rescue net` corrects (mode 0600).
+pub const NETWORK_IN_FORCE: &str = "/run/rescue/network-in-force.json";
 /// `netd`'s socket (`SOCK_DGRAM`, root only), by which `rescue net` has it read its wishes again.
 pub const NET_CONTROL: &str = "/run/rescue/netd";

@@ -17,7 +17,9 @@ mod modprobe;
 mod modules;
 mod mount;
 mod net;
+mod net_disk;
 mod net_text;
+mod net_wishes;
 mod netd;
 mod power;
 mod probe;
@@ -66,6 +68,7 @@ const COMMANDS: &[Command] = &[
     modprobe::COMMAND,
     modules::COMMAND,
     netd::COMMAND,
+    net_disk::COMMAND,
     console::COMMAND,
 ];
 

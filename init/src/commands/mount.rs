@@ -1,7 +1,7 @@
 //! `rescue mount`: the systems of this machine, each at `/mnt/<name>` by its own fstab.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -157,19 +157,28 @@ fn find(disks: &[BlockReport]) -> (Vec<Found<'_>>, Vec<String>) {
 }
 
 fn look(root: &BlockReport, driver: &mount::Driver) -> std::io::Result<Option<system::Facts>> {
+    inside(root, driver, system::look)
+}
+
+/// Looks into a file system, which is mounted read-only and out of sight for as long as that takes.
+pub(super) fn inside<T>(
+    root: &BlockReport,
+    driver: &mount::Driver,
+    look: impl FnOnce(BorrowedFd<'_>) -> T,
+) -> std::io::Result<T> {
     // What is mounted already is looked at where it is: a second, read-only mount would be refused.
     if let Some(place) = root.mounts.first() {
-        return Ok(system::look(mounts::folder(Path::new(&place.target))?.as_fd()));
+        return Ok(look(mounts::folder(Path::new(&place.target))?.as_fd()));
     }
     let options: Vec<String> = driver.no_replay.iter().map(|o| (*o).to_string()).collect();
     let wanted =
         Wanted { driver: driver.driver, device: &root.path, options: &options, read_only: true, inert: true };
     let held = protection::hold(&root.path)?;
-    let facts = mounts::detached(wanted).map(|m| system::look(m.as_fd()));
+    let found = mounts::detached(wanted).map(|m| look(m.as_fd()));
     if held {
         let _ = protection::release(&root.path);
     }
-    facts
+    found
 }
 
 /// Mounts one system, or says what would be done.

@@ -9,7 +9,7 @@ use rescue_schema::network::{BondMode, Network, Prefix};
 use rescue_schema::paths;
 use rescue_schema::report::NetReport;
 
-use super::{Command, Usage, net_text, netd};
+use super::{Command, Usage, net_text, net_wishes};
 use crate::net::control::{self, Order};
 use crate::net::edit::{self, Edit, Set};
 use crate::sys::files::{read_capped, replace};
@@ -41,7 +41,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         }
     }
     let at = |path: &str| root.join(path.trim_start_matches('/'));
-    let (report, wishes, socket) = (at(paths::NET_REPORT), at(paths::NETWORK_WISHES), at(paths::NET_CONTROL));
+    let (report, wishes, socket) =
+        (at(paths::NET_REPORT), at(paths::NETWORK_IN_FORCE), at(paths::NET_CONTROL));
     let edit = match words.as_slice() {
         [] | ["show"] => return show(&report, json),
         ["retry"] => return order(&socket, Order::Retry),
@@ -91,7 +92,7 @@ fn change(
 ) -> anyhow::Result<ExitCode> {
     let report = read(report)?;
     // What cannot be read is in use by nobody, and must not keep an engineer from setting it right.
-    let before = netd::wishes(wishes).unwrap_or_else(|error| {
+    let before = net_wishes::read(wishes).unwrap_or_else(|error| {
         eprintln!("rescue net: {error:#}; beginning with nothing wished");
         Network::default()
     });

@@ -1,16 +1,13 @@
 //! `rescue netd`: the service that brings up the network and keeps it up.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use rescue_schema::{network::Network, paths};
+use rescue_schema::paths;
 
-use super::{Command, Usage, modprobe};
+use super::{Command, Usage, modprobe, net_wishes};
 use crate::{net, sys};
-
-/// Largest document of wishes that is read, in bytes.
-const MAX_WISHES: usize = 1 << 20;
 
 pub(super) const COMMAND: Command =
     Command { name: "netd", links: &[], usage: "[--root DIR] [--verbose]", about: "", run };
@@ -33,30 +30,19 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             eprintln!("netd: {text}");
         }
     };
-    // Wishes that cannot be read must not cost the machine its network: DHCP is then the best guess.
-    let network = wishes(&at(paths::NETWORK_WISHES)).unwrap_or_else(|error| {
-        say(&format!("{error:#}; using DHCP on every link"));
-        Network::default()
-    });
+    let in_force = at(paths::NETWORK_IN_FORCE);
+    let network = net_wishes::in_force(&in_force, &root, &say);
     let load = |module: &str, parameters: &str| modprobe::load_for(module, parameters);
     let settings = net::daemon::Settings {
         network,
         root: root.clone(),
         load: &load,
         control: at(paths::NET_CONTROL),
-        reload: &|| wishes(&at(paths::NETWORK_WISHES)).map_err(|error| format!("{error:#}")),
+        reload: &|| net_wishes::read(&in_force).map_err(|error| format!("{error:#}")),
         resolv_conf: at("/etc/resolv.conf"),
         report: at(paths::NET_REPORT),
         say: &say,
     };
     net::daemon::run(settings).context("watching the network by netlink")?;
     Ok(ExitCode::SUCCESS)
-}
-
-pub(super) fn wishes(path: &Path) -> anyhow::Result<Network> {
-    match sys::files::read_capped(path, MAX_WISHES) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Network::default()),
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
-    }
 }

@@ -145,6 +145,24 @@ pub fn read_inside(root: BorrowedFd<'_>, path: &str, limit: usize) -> io::Result
     Ok(bytes)
 }
 
+/// Names of at most `most` entries of a folder below `root`, found as by [`folder_inside`]; those that
+/// are no UTF-8 are left out.
+///
+/// # Errors
+/// Those of the file system.
+pub fn names_inside(root: BorrowedFd<'_>, path: &str, most: usize) -> io::Result<Vec<String>> {
+    let folder = inside(root, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::new(folder)?.take(most) {
+        if let Ok(name) = entry?.file_name().to_str()
+            && !matches!(name, "." | "..")
+        {
+            names.push(name.to_string());
+        }
+    }
+    Ok(names)
+}
+
 fn inside(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     loop {

@@ -11,6 +11,12 @@ mod validate;
 pub use address::{MacAddress, Prefix};
 pub use validate::is_link_name;
 
+/// Whether it is a domain name (RFC 1123 section 2.1).
+#[must_use]
+pub fn is_domain(text: &str) -> bool {
+    crate::check::is_host_name(text)
+}
+
 /// Most links, addresses a link, routes a link or name servers that a document may name.
 pub const MAX_ENTRIES: usize = 64;
 

@@ -1,0 +1,194 @@
+//! `rescue net-from-disk`: how the rescued system configures its own network, in our words. A process of
+//! its own, because a disk that never answers would hold whoever asks it.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rescue_schema::network::Network;
+use rescue_schema::paths::RUN;
+use rescue_schema::report::ProbeResult;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde::{Deserialize, Serialize};
+
+use super::{Command, Usage, disks, mount};
+use crate::disk::{mount as mounting, resolve, system};
+use crate::net::translate::{self, Translation, present};
+use crate::sys::{files, mounts};
+
+/// How long netd waits for it: drivers settle, disks spin up, a probe gives up.
+const DEADLINE: Duration = Duration::from_secs(25);
+/// Longest answer.
+const MAX_ANSWER: usize = 1 << 20;
+
+pub(super) const COMMAND: Command =
+    Command { name: "net-from-disk", links: &[], usage: "[--root DIR] [--only DEV]…", about: "", run };
+
+/// What the helper says.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answer {
+    /// The network.
+    pub(super) network: Network,
+    /// What of it was left out or taken otherwise, a line each.
+    pub(super) remarks: Vec<String>,
+}
+
+fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
+    let (mut root, mut only): (Option<PathBuf>, Vec<String>) = (None, Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            // Of a system that is mounted.
+            "--root" => root = Some(args.next().ok_or_else(|| Usage("--root wants a folder".into()))?.into()),
+            "--only" => only.push(args.next().ok_or_else(|| Usage("--only wants a device".into()))?.clone()),
+            other => return Err(Usage(format!("unknown argument {other:?}")).into()),
+        }
+    }
+    let found = match root {
+        Some(root) => {
+            let folder = mounts::folder(&root).with_context(|| format!("opening {}", root.display()))?;
+            translate::translate("disk", &translate::disk::gather(folder.as_fd()))?
+        }
+        None => from_disks(&only)?,
+    };
+    let remarks = found.remarks.iter().map(ToString::to_string).collect();
+    println!("{}", serde_json::to_string_pretty(&Answer { network: found.network, remarks })?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Of the systems on the disks, the first that describes a network for cards of this machine.
+fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
+    let _alone = mount::alone()?;
+    let disks = disks::look(only)?;
+    let cards = present::observe(Path::new("/"));
+    let mut elsewhere = None;
+    let mut trouble = Vec::new();
+    for root in resolve::flat(&disks) {
+        let kind = root.probe.kind.as_deref();
+        let Some(driver) = kind.and_then(mounting::driver).filter(|d| d.root) else { continue };
+        if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
+            continue;
+        }
+        drop(crate::modules::load(driver.driver));
+        let files = mount::inside(root, driver, |fd| system::look(fd).map(|_| translate::disk::gather(fd)));
+        let read = match files {
+            Ok(None) => continue,
+            Ok(Some(files)) => translate::translate("disk", &files).map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
+            Err(error) => trouble.push(format!("{}: {error}", root.path)),
+            Ok(mut found) => {
+                for remark in &mut found.remarks {
+                    remark.at = format!("{} {}", root.path, remark.at);
+                }
+                if present::any(&found.network, &cards) {
+                    return Ok(found);
+                }
+                elsewhere = elsewhere.or(Some(found));
+            }
+        }
+    }
+    match elsewhere {
+        Some(found) => Ok(found),
+        None if trouble.is_empty() => bail!("no system is on the disks: `rescue disks` shows what is"),
+        None => bail!("{}", trouble.join("; ")),
+    }
+}
+
+/// Asks the helper, once a boot.
+///
+/// # Errors
+/// When it found nothing, or did not answer in time: it is killed then, and left behind where not even
+/// that ends it.
+pub(super) fn ask() -> anyhow::Result<Answer> {
+    // After a restart of netd the disks may be in other hands, and the answer is the same.
+    let kept = Path::new(RUN).join("network-from-disk.json");
+    if let Ok(json) = files::read_capped(&kept, MAX_ANSWER) {
+        return serde_json::from_slice(&json).with_context(|| format!("reading {}", kept.display()));
+    }
+    let mut child = std::process::Command::new("/proc/self/exe")
+        .arg0("rescue")
+        .arg(COMMAND.name)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting rescue net-from-disk")?;
+    let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
+        bail!("starting rescue net-from-disk: no pipes");
+    };
+    let heard = hear(File::from(std::os::fd::OwnedFd::from(out)), DEADLINE);
+    let json = match heard {
+        Ok(json) => json,
+        Err(error) => {
+            let _ = child.kill();
+            bail!("reading the disks: {error}");
+        }
+    };
+    let status = child.wait().context("waiting for rescue net-from-disk")?;
+    if !status.success() {
+        let mut said = String::new();
+        let _ = err.take(4096).read_to_string(&mut said);
+        bail!("{}", said.trim().trim_start_matches("rescue net-from-disk: "));
+    }
+    let answer: Answer =
+        serde_json::from_slice(&json).context("reading the answer of rescue net-from-disk")?;
+    let _ = files::replace(&kept, 0o600, &json);
+    Ok(answer)
+}
+
+/// Reads a pipe to its end, for no longer than `limit`.
+fn hear(mut pipe: File, limit: Duration) -> std::io::Result<Vec<u8>> {
+    let until = Instant::now() + limit;
+    let mut heard = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) => return Err(std::io::Error::other(format!("no answer in {} s", limit.as_secs()))),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let length = pipe.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(heard);
+        }
+        heard.extend_from_slice(buffer.get(..length).unwrap_or_default());
+        if heard.len() > MAX_ANSWER {
+            return Err(std::io::Error::other("the answer is too long"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_helper_is_not_waited_for() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let from = Instant::now();
+        let error =
+            hear(File::from(std::os::fd::OwnedFd::from(reader)), Duration::from_millis(50)).unwrap_err();
+        assert!(error.to_string().contains("no answer"), "{error}");
+        assert!(from.elapsed() < Duration::from_secs(5));
+        drop(writer);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut writer, b"said").unwrap();
+        drop(writer);
+        let pipe = File::from(std::os::fd::OwnedFd::from(reader));
+        assert_eq!(hear(pipe, Duration::from_secs(5)).unwrap(), b"said");
+    }
+}

@@ -1,0 +1,141 @@
+//! What netd is to configure, of all that is said about it: the kernel command line, else the injected
+//! document, else (`rescue.network=from-disk`) the rescued system's own configuration, else nothing,
+//! which is the ladder.
+
+use std::path::Path;
+
+use anyhow::Context;
+use rescue_schema::network::{Kind, Network};
+use rescue_schema::paths;
+
+use super::{drivers, net_disk};
+use crate::net::translate::{self, cmdline, present};
+use crate::sys;
+use crate::sys::cmdline::Cmdline;
+
+/// Largest document of wishes that is read, in bytes.
+const MAX_WISHES: usize = 1 << 20;
+
+/// The wishes that netd goes by: what stands in the file `kept`, from an earlier life of the service or from
+/// `rescue net`, which has the last word; else what is said elsewhere, which is then kept there.
+pub(super) fn in_force(kept: &Path, root: &Path, say: &dyn Fn(&str)) -> Network {
+    if kept.exists() {
+        match read(kept) {
+            Ok(network) => return network,
+            Err(error) => say(&format!("{error:#}; beginning anew")),
+        }
+    }
+    let network = wanted(root, say);
+    let written = serde_json::to_vec(&network)
+        .map_err(std::io::Error::from)
+        .and_then(|json| sys::files::replace(kept, 0o600, &json));
+    if let Err(error) = written {
+        say(&format!("writing {}: {error}", kept.display()));
+    }
+    network
+}
+
+/// The wishes, with `root` in the place of `/`. What cannot be read or is for other machines must not
+/// cost this one its network: DHCP on every link is then the best guess, and `say` says why.
+fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
+    let injected = read(&root.join(paths::NETWORK_WISHES.trim_start_matches('/'))).unwrap_or_else(|error| {
+        say(&format!("{error:#}; using DHCP on every link"));
+        Network::default()
+    });
+    let line = Cmdline::observe(root);
+    let reading = cmdline::read(&line).unwrap_or_else(|error| {
+        say(&format!("kernel command line: {error}; it is not used"));
+        cmdline::Reading::default()
+    });
+    for remark in &reading.translation.remarks {
+        say(&format!("kernel command line: {remark}"));
+    }
+    let mut said = reading.translation.network;
+    let from_disk = line.get("rescue.network") == Some("from-disk");
+    if reading.overrides {
+        if injected != Network::default() {
+            say("the kernel command line says how; the network of the injected document is not used");
+        }
+        if said.links.is_empty() {
+            return said;
+        }
+        return here(said, "kernel command line", say);
+    }
+    // Name servers alone come before the document's.
+    let mut network = injected;
+    said.dns.servers.append(&mut network.dns.servers);
+    said.dns.search.append(&mut network.dns.search);
+    network.dns = said.dns;
+    if !network.links.is_empty() {
+        if from_disk {
+            say("rescue.network=from-disk: not used, a network was injected");
+        }
+        return network;
+    }
+    if let Some(other) = line.get("rescue.network").filter(|_| !from_disk) {
+        say(&format!("rescue.network={other:?} is not known; from-disk is"));
+    }
+    if from_disk {
+        match net_disk::ask() {
+            Ok(answer) => {
+                answer.remarks.iter().for_each(|remark| say(remark));
+                let mut own = answer.network;
+                network.dns.servers.append(&mut own.dns.servers);
+                network.dns.search.append(&mut own.dns.search);
+                own.dns = network.dns;
+                own.dns.servers.dedup();
+                return here(own, "the system on the disk", say);
+            }
+            Err(error) => say(&format!("rescue.network=from-disk: {error:#}; using DHCP on every link")),
+        }
+    }
+    network
+}
+
+/// The wishes in a file; none where there is no file.
+pub(super) fn read(path: &Path) -> anyhow::Result<Network> {
+    match sys::files::read_capped(path, MAX_WISHES) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Network::default()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// A network for the cards of this machine, or for all of them where it is for none.
+fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
+    // The network is that of this process, wherever its files are.
+    let mut cards = present::observe(Path::new("/"));
+    let patterns =
+        network.links.iter().any(|l| l.kind == Kind::Ethernet && l.name.as_deref().is_some_and(has_pattern));
+    if patterns || !present::any(&network, &cards) {
+        // Drivers that are still loading bring cards; a pattern is for all of them.
+        drivers::settled();
+        cards = present::observe(Path::new("/"));
+    }
+    for card in &cards {
+        sys::log::note("netd", &format!("card {}", describe(card)));
+    }
+    let why = if !translate::brings_address(&network) {
+        "brings no address to any link"
+    } else if !present::any(&network, &cards) {
+        "names only cards that are not here"
+    } else {
+        let settled = present::settle(&network, &cards);
+        match settled.validate("network") {
+            Ok(()) if !settled.links.is_empty() => return settled,
+            Ok(()) => "names only cards that are not here",
+            Err(_) => "cannot be built of the cards that are here",
+        }
+    };
+    say(&format!("{whose}: {why}; using DHCP on every link"));
+    Network { links: Vec::new(), dns: network.dns }
+}
+
+fn has_pattern(name: &str) -> bool {
+    name.contains(['*', '?', '['])
+}
+
+fn describe(card: &present::Card) -> String {
+    let mac = card.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    format!("{} {mac} {}", card.name, card.pci.as_deref().unwrap_or("not on PCI"))
+}
