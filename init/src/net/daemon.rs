@@ -419,6 +419,8 @@ impl Daemon<'_> {
                 None if !port.link.carrier => "static, no carrier".into(),
                 None => "static".into(),
             },
+            neighbours: Vec::new(),
+            lacp: None,
         }
     }
 }

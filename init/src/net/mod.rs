@@ -10,8 +10,12 @@
 pub mod apply;
 pub mod daemon;
 pub mod dhcp;
+pub mod lacp;
+pub mod ladder;
 pub mod lease;
 pub mod links;
+pub mod lldp;
+pub mod neighbours;
 pub mod plan;
 pub mod resolv;
 

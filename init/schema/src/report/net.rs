@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::{LacpReport, NeighbourReport};
+
 /// What `netd` knows of the network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -26,4 +28,8 @@ pub struct LinkReport {
     pub gateway: Option<String>,
     /// One line of what is going on: `lease until 14:02`, `asking (3rd time)`, `no carrier`.
     pub state: String,
+    /// Who is at the other end of its cable; LLDP before CDP.
+    pub neighbours: Vec<NeighbourReport>,
+    /// The switch's side of an aggregate, where it speaks LACP.
+    pub lacp: Option<LacpReport>,
 }

@@ -1,0 +1,253 @@
+//! The ladder: what to try when nothing was said of the network. A pure decision; the daemon carries it
+//! out.
+//!
+//! 1. DHCP and router advertisements on every card with carrier, all at once. That is what an empty
+//!    [`Network`] means.
+//! 2. Where nothing answers and a switch speaks LACP: an 802.3ad bond of the cards that show the same
+//!    system and key, with DHCP and router advertisements on it. A bond is never taken apart again: what
+//!    the switch asked for is the best guess that is left.
+
+use std::time::Duration;
+
+use rescue_schema::network::{Bond, BondMode, Kind, Link, MacAddress, Network};
+
+use super::lacp::Side;
+
+/// How long a switch's LACP is heard, and nothing else, before its ports are bonded.
+///
+/// A port of an aggregate forwards nothing while its other end does not speak LACP, unless the switch was
+/// told to fall back, and then a bond works as well: too early costs little. By now five DHCP requests
+/// have been lost (at 0, 0.25, 0.75, 1.75 and 3.75 s), and the slowest server has answered the first: one
+/// that tries the address by ICMP before it offers it, for up to 3 s.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Ports of a bond that switches support. A port that comes up speaks at once and then every second or
+/// every 30 (802.1AX, 6.4.4): the others of an aggregate are mostly heard by the time that one is ripe,
+/// and the rest join when they speak.
+const MOST_PORTS: usize = 16;
+
+/// Who speaks LACP at the other end of a cable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partner {
+    /// What it last said of itself.
+    pub side: Side,
+    /// Since when it is there.
+    pub since: Duration,
+}
+
+impl Partner {
+    /// Whether this is the same aggregate of the same system.
+    #[must_use]
+    pub fn is(&self, side: &Side) -> bool {
+        (self.side.system, self.side.priority, self.side.key) == (side.system, side.priority, side.key)
+    }
+}
+
+/// A card, as the ladder sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rung<'a> {
+    /// Its permanent MAC address.
+    pub mac: MacAddress,
+    /// Since when it has carrier.
+    pub carrier: Option<Duration>,
+    /// Whether a DHCP server or a router gave it an address.
+    pub answered: bool,
+    /// Who speaks LACP to it.
+    pub partner: Option<&'a Partner>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Leave the network as it is; look again at the given time, or when something changes.
+    Stay(Option<Duration>),
+    /// Bring the network to this.
+    Climb(Box<Network>),
+}
+
+/// Decides. `cards` are all of the machine's, in the kernel's order; `standing` is the network that an
+/// earlier decision made, or the empty one.
+#[must_use]
+pub fn decide(cards: &[Rung<'_>], standing: &Network, now: Duration) -> Decision {
+    // An answer anywhere ends the climb: the machine can be reached. What is bonded stays so.
+    if cards.iter().any(|card| card.answered) {
+        return Decision::Stay(None);
+    }
+    let mut next = Network { dns: standing.dns.clone(), ..Network::default() };
+    let mut look_again: Option<Duration> = None;
+    // What is bonded stays bonded.
+    let bonded = |mac: MacAddress| {
+        let id = id(mac);
+        standing.links.iter().position(|link| link.below().contains(&id))
+    };
+    let mut groups: Vec<(Option<usize>, Vec<MacAddress>, Option<&Partner>)> = Vec::new();
+    for card in cards {
+        let partner = card.partner.filter(|partner| partner.side.is_aggregatable());
+        let old = bonded(card.mac);
+        let is_ripe = |partner: &&Partner| {
+            let ripe = partner.since.max(card.carrier.unwrap_or(now)) + PATIENCE;
+            if ripe > now {
+                look_again = Some(look_again.map_or(ripe, |other| other.min(ripe)));
+            }
+            ripe <= now
+        };
+        let ripe = old.is_some() || partner.as_ref().is_some_and(is_ripe);
+        if !ripe {
+            continue;
+        }
+        let group = groups.iter_mut().find(|(bond, _, with)| match (old, partner) {
+            (Some(old), _) => *bond == Some(old),
+            (None, Some(partner)) => with.is_some_and(|with| with.is(&partner.side)),
+            (None, None) => false,
+        });
+        match group {
+            Some((_, ports, with)) if ports.len() < MOST_PORTS => {
+                ports.push(card.mac);
+                *with = with.or(partner);
+            }
+            Some(_) => {}
+            None => groups.push((old, vec![card.mac], partner)),
+        }
+    }
+    if groups.is_empty() {
+        return Decision::Stay(look_again);
+    }
+    // Bonds keep their place, and with it their name.
+    groups.sort_by_key(|(old, ..)| old.unwrap_or(usize::MAX));
+    for card in cards {
+        let is_port = groups.iter().any(|(_, ports, _)| ports.contains(&card.mac));
+        next.links.push(self::card(card.mac, !is_port));
+    }
+    for (number, (_, ports, _)) in groups.iter().enumerate() {
+        next.links.push(bond(number, ports));
+    }
+    if next == *standing { Decision::Stay(look_again) } else { Decision::Climb(Box::new(next)) }
+}
+
+fn id(mac: MacAddress) -> String {
+    mac.to_string()
+}
+
+fn card(mac: MacAddress, asks: bool) -> Link {
+    Link { id: id(mac), mac: Some(mac), dhcp4: asks, accept_ra: Some(asks), ..Link::default() }
+}
+
+/// The bond takes the address of its first port, for which a server may hold a reservation.
+fn bond(number: usize, ports: &[MacAddress]) -> Link {
+    let bond = Bond {
+        links: ports.iter().map(|mac| id(*mac)).collect(),
+        mode: BondMode::Lacp,
+        miimon: None,
+        up_delay: None,
+        down_delay: None,
+        // The switch then speaks every second: a link that is dead one way is out after 3 s, not 90.
+        lacp_fast: Some(true),
+        xmit_hash_policy: None,
+        ad_select: None,
+        min_links: None,
+        primary: None,
+        fail_over_mac: None,
+        arp_interval: None,
+        arp_targets: Vec::new(),
+    };
+    Link {
+        id: format!("bond{number}"),
+        kind: Kind::Bond(bond),
+        dhcp4: true,
+        accept_ra: Some(true),
+        ..Link::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+    const B: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+    const C: MacAddress = MacAddress([2, 0, 0, 0, 0, 3]);
+
+    fn partner(system: u8, key: u16, since: u64) -> Partner {
+        let side =
+            Side { priority: 1, system: MacAddress([2, 0, 0, 0, 1, system]), key, port: 1, state: 0x07 };
+        Partner { side, since: Duration::from_secs(since) }
+    }
+
+    fn rung(mac: MacAddress, partner: Option<&Partner>) -> Rung<'_> {
+        Rung { mac, carrier: Some(Duration::from_secs(1)), answered: false, partner }
+    }
+
+    fn decided(cards: &[Rung<'_>], standing: &Network, now: u64) -> Decision {
+        decide(cards, standing, Duration::from_secs(now))
+    }
+
+    fn bonds(network: &Network) -> Vec<(&str, Vec<String>)> {
+        let bonds = network.links.iter().filter(|link| matches!(link.kind, Kind::Bond(_)));
+        bonds.map(|link| (link.id.as_str(), link.below().to_vec())).collect()
+    }
+
+    #[track_caller]
+    fn climbed(decision: Decision) -> Network {
+        let Decision::Climb(network) = decision else { panic!("{decision:?}") };
+        network.validate("network").unwrap();
+        *network
+    }
+
+    #[test]
+    fn nothing_is_bonded_without_lacp() {
+        let cards = [rung(A, None), rung(B, None)];
+        assert_eq!(decided(&cards, &Network::default(), 1000), Decision::Stay(None));
+        assert_eq!(decided(&[], &Network::default(), 1000), Decision::Stay(None));
+    }
+
+    #[test]
+    fn a_switch_that_wants_lacp_gets_a_bond_of_what_it_speaks_to() {
+        let (one, two) = (partner(1, 7, 2), partner(1, 7, 3));
+        let cards = [rung(A, Some(&one)), rung(C, None), rung(B, Some(&two))];
+        let nothing = Network::default();
+        assert_eq!(decided(&cards, &nothing, 4), Decision::Stay(Some(Duration::from_secs(2) + PATIENCE)));
+        let network = climbed(decided(&cards, &nothing, 9));
+        assert_eq!(bonds(&network), [("bond0", vec![A.to_string(), B.to_string()])]);
+        let asks: Vec<_> = network.links.iter().filter(|l| l.dhcp4).map(|l| l.id.as_str()).collect();
+        assert_eq!(asks, [C.to_string().as_str(), "bond0"]);
+        assert!(network.links.iter().all(|link| link.accept_ra == Some(link.dhcp4)));
+        // It stands: nothing more to do, whatever time it is.
+        assert_eq!(decided(&cards, &network, 1000), Decision::Stay(None));
+        // A cable that is out, and an answer, change nothing.
+        let cut = [Rung { carrier: None, partner: None, ..cards[0] }, cards[1], cards[2]];
+        assert_eq!(decided(&cut, &network, 1000), Decision::Stay(None));
+        let answered = [Rung { answered: true, ..cards[0] }, cards[1], cards[2]];
+        assert_eq!(decided(&answered, &nothing, 1000), Decision::Stay(None));
+    }
+
+    #[test]
+    fn a_port_that_is_heard_late_joins() {
+        let (one, late) = (partner(1, 7, 2), partner(1, 7, 30));
+        let first = climbed(decided(&[rung(A, Some(&one)), rung(B, None)], &Network::default(), 8));
+        assert_eq!(bonds(&first), [("bond0", vec![A.to_string()])]);
+        let cards = [rung(A, Some(&one)), rung(B, Some(&late))];
+        let second = climbed(decided(&cards, &first, 36));
+        assert_eq!(bonds(&second), [("bond0", vec![A.to_string(), B.to_string()])]);
+    }
+
+    #[test]
+    fn other_keys_and_systems_are_other_bonds() {
+        let all = [partner(1, 7, 2), partner(1, 8, 2), partner(2, 7, 2)];
+        let cards = [rung(A, Some(&all[0])), rung(B, Some(&all[1])), rung(C, Some(&all[2]))];
+        let network = climbed(decided(&cards, &Network::default(), 8));
+        let want =
+            [("bond0", vec![A.to_string()]), ("bond1", vec![B.to_string()]), ("bond2", vec![C.to_string()])];
+        assert_eq!(bonds(&network), want);
+        // A new first card takes no name away.
+        let cards = [rung(B, Some(&all[1])), rung(A, Some(&all[0])), rung(C, Some(&all[2]))];
+        let again = climbed(decided(&cards, &network, 9));
+        assert_eq!(bonds(&again), want);
+    }
+
+    #[test]
+    fn a_port_that_is_only_ever_alone_is_left_alone() {
+        let mut individual = partner(1, 7, 2);
+        individual.side.state = 0x03;
+        let cards = [rung(A, Some(&individual))];
+        assert_eq!(decided(&cards, &Network::default(), 1000), Decision::Stay(None));
+    }
+}
