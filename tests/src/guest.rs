@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -23,7 +24,10 @@ enum Proof {
 #[derive(Debug, Clone)]
 pub struct Guest {
     name: String,
+    host: String,
     port: u16,
+    /// The words that put the client into a network.
+    inside: Vec<String>,
     known_hosts: PathBuf,
     askpass: PathBuf,
     proof: Proof,
@@ -36,12 +40,27 @@ impl Guest {
     /// # Errors
     /// When its files cannot be written.
     pub fn new(device: &Device, name: &str, port: u16) -> Result<Self> {
-        let known_hosts = device.dir.join(format!("known_hosts.{port}"));
-        let line = format!("[127.0.0.1]:{port} {}\n", device.host_key_public);
+        Self::at(Vec::new(), device, name, "127.0.0.1", port)
+    }
+
+    /// The same in a network ([`crate::network::Network::prefix`]), at port 22 of this address.
+    ///
+    /// # Errors
+    /// As [`Guest::new`].
+    pub fn inside(inside: Vec<String>, device: &Device, name: &str, address: &str) -> Result<Self> {
+        Self::at(inside, device, name, address, 22)
+    }
+
+    fn at(inside: Vec<String>, device: &Device, name: &str, host: &str, port: u16) -> Result<Self> {
+        let known_hosts = device.dir.join(format!("known_hosts.{host}.{port}"));
+        let shown = if port == 22 { host.to_string() } else { format!("[{host}]:{port}") };
+        let line = format!("{shown} {}\n", device.host_key_public);
         std::fs::write(&known_hosts, line).with_context(|| format!("writing {}", known_hosts.display()))?;
         Ok(Self {
             name: name.into(),
+            host: host.into(),
             port,
+            inside,
             known_hosts,
             askpass: device.askpass.clone(),
             proof: Proof::Key(device.client_key.clone()),
@@ -68,7 +87,14 @@ impl Guest {
 
     /// The client's command line, for `words` in the guest.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("ssh");
+        let mut command = match self.inside.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg("ssh");
+                command
+            }
+            None => Command::new("ssh"),
+        };
         let mut option = |text: String| {
             command.arg("-o").arg(text);
         };
@@ -96,7 +122,7 @@ impl Guest {
             }
         }
         command.args(["-F", "none", "-p", &self.port.to_string()]);
-        command.arg(format!("{}@127.0.0.1", self.name)).args(words);
+        command.arg(format!("{}@{}", self.name, self.host)).args(words);
         command.env_remove("SSH_AUTH_SOCK");
         command
     }
@@ -117,6 +143,39 @@ impl Guest {
     pub fn run_with_input(&self, shell: &str, input: &[u8]) -> Result<Output> {
         process::run(&mut self.command(&["--", shell]), input, limit(30))
             .with_context(|| format!("in the guest: {shell}"))
+    }
+
+    /// Waits until it lets us in.
+    ///
+    /// # Errors
+    /// What the client said last, when it does not.
+    pub fn reach(&self) -> Result<()> {
+        let end = Instant::now() + limit(20);
+        loop {
+            match self.run("true") {
+                Ok(Output { status: 0, .. }) => return Ok(()),
+                result if Instant::now() > end => {
+                    return result.and_then(Output::ok).map(drop).context("reaching the guest by SSH");
+                }
+                _ => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
+    /// Runs a command that must succeed until what it prints is as it should be.
+    ///
+    /// # Errors
+    /// What it printed last, when it does not come to that.
+    pub fn until(&self, shell: &str, mut is: impl FnMut(&str) -> bool) -> Result<()> {
+        let end = Instant::now() + limit(15);
+        loop {
+            let said = self.ok(shell)?;
+            if is(&said) {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < end, "{shell} still prints: {said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// What a command prints, trimmed; it must succeed.

@@ -58,6 +58,11 @@ pub enum Link {
         /// The host's port on 127.0.0.1.
         port: u16,
     },
+    /// A tap of the network that QEMU runs in ([`crate::network::Network`]).
+    Tap {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Link {
@@ -68,6 +73,8 @@ impl Link {
                 format!("user,id={id},restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22")
             }
             Self::Wire { port } => format!("socket,id={id},connect=127.0.0.1:{port}"),
+            // Whole frames: who reads them at the other end may know nothing of offloads.
+            Self::Tap { name } => format!("tap,id={id},ifname={name},script=no,downscript=no,vnet_hdr=off"),
         }
     }
 }

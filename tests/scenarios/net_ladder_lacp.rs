@@ -1,0 +1,28 @@
+//! Nothing is said of the network, and the switch forwards nothing until LACP has agreed: its LACPDUs are
+//! heard, the cards become a bond, DHCP answers there, and the engineer sees which port of which switch
+//! it is.
+use rescue_schema::report::StatusReport;
+
+use crate::lab::Lab;
+use crate::switch::{SWITCH, Switch};
+
+pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
+    let (device, network) = (lab.root_device()?, lab.network()?);
+    let switch = Switch::new(&network)?;
+    network.address(SWITCH, "192.0.2.1/24")?;
+    let _dhcp = network.dnsmasq(SWITCH, "192.0.2.50,192.0.2.50", &[])?;
+    let cables = switch.aggregate(["t0", "t1"], "")?;
+    let _lldp = network.lldpd("t0", "sw-17.dc3", "Ethernet17/1", 7)?;
+    let vm = lab.rescue_bonding(&device)?.network(&network, cables).start()?;
+    vm.ready_at("192.0.2.50")?;
+    let guest = vm.ssh_in(&network, &device, "192.0.2.50")?;
+    guest.reach()?;
+    switch.until_member("t0", true)?;
+    switch.until_member("t1", true)?;
+    guest.until("rescue status", |text| text.contains("sw-17.dc3 port Ethernet17/1, VLAN 7"))?;
+    let links = guest.json::<StatusReport>("rescue status --json")?.network.links;
+    let partners: Vec<_> = links.iter().filter_map(|link| Some(link.lacp.as_ref()?.key)).collect();
+    assert_eq!(partners.len(), 2, "{links:?}");
+    assert_eq!(guest.ok("cat /sys/class/net/bond0/bonding/mode")?, "802.3ad 4");
+    Ok(())
+}
