@@ -21,7 +21,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     switch.until_member("t1", true)?;
     guest.until("rescue status", |text| text.contains("sw-17.dc3 port Ethernet17/1, VLAN 7"))?;
     let links = guest.json::<StatusReport>("rescue status --json")?.network.links;
-    let partners: Vec<_> = links.iter().filter_map(|link| Some(link.lacp.as_ref()?.key)).collect();
+    let partners: Vec<_> = links.iter().flat_map(|link| &link.neighbours).filter(|n| n.by == "lacp").collect();
     assert_eq!(partners.len(), 2, "{links:?}");
     assert_eq!(guest.ok("cat /sys/class/net/bond0/bonding/mode")?, "802.3ad 4");
     Ok(())

@@ -162,7 +162,11 @@ fn dhcp_reply(data: &[u8]) {
             if let Some(times) = lease.times {
                 assert!(times.renew <= times.rebind && times.rebind <= times.expire, "{times:?}");
             }
-            let plan = plan::plan(2, None, Some((&lease, lease.times.map(|t| t.expire))));
+            let plan = plan::plan(
+                2,
+                2,
+                &[(sys::netlink::Origin::Dhcp4, lease.brings(lease.times.map(|t| t.expire)))],
+            );
             let _ = (plan.gateway(), plan.changes(&plan));
         }
         converse(&reply);
@@ -205,8 +209,8 @@ fn neighbour(data: &[u8]) {
         assert!(line.len() <= 2048 && !line.contains(char::is_control), "{line:?}");
     }
     let mac = rescue_schema::network::MacAddress([2, 0, 0, 0, 0, 1]);
-    let card = Rung { mac, carrier: Some(now), answered: false, partner: known.partner() };
-    if let Decision::Climb(network) = decide(&[card], &Network::default(), now + PATIENCE) {
+    let card = Rung { mac, partner: known.partner() };
+    if let Decision::Climb(network) = decide(&[card], false, &Network::default(), now + PATIENCE) {
         network.validate("network").expect("a network that cannot be built");
     }
 }

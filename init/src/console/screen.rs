@@ -171,6 +171,7 @@ mod tests {
                     LinkReport { name: "eth1".into(), state: "no carrier".into(), ..LinkReport::default() },
                 ],
                 dns: Vec::new(),
+                ..NetReport::default()
             }),
         }
     }

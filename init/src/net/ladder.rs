@@ -44,15 +44,11 @@ impl Partner {
 
 /// A card, as the ladder sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rung<'a> {
+pub struct Rung {
     /// Its permanent MAC address.
     pub mac: MacAddress,
-    /// Since when it has carrier.
-    pub carrier: Option<Duration>,
-    /// Whether a DHCP server or a router gave it an address.
-    pub answered: bool,
-    /// Who speaks LACP to it.
-    pub partner: Option<&'a Partner>,
+    /// Who speaks LACP to it, since its cable was plugged in.
+    pub partner: Option<Partner>,
 }
 
 /// What to do.
@@ -64,12 +60,12 @@ pub enum Decision {
     Climb(Box<Network>),
 }
 
-/// Decides. `cards` are all of the machine's, in the kernel's order; `standing` is the network that an
-/// earlier decision made, or the empty one.
+/// Decides. `cards` are all of the machine's, in the kernel's order; `answered` says whether anything has
+/// an address by which the machine is reached; `standing` is the network that an earlier decision made, or
+/// the empty one.
 #[must_use]
-pub fn decide(cards: &[Rung<'_>], standing: &Network, now: Duration) -> Decision {
-    // An answer anywhere ends the climb: the machine can be reached. What is bonded stays so.
-    if cards.iter().any(|card| card.answered) {
+pub fn decide(cards: &[Rung], answered: bool, standing: &Network, now: Duration) -> Decision {
+    if answered {
         return Decision::Stay(None);
     }
     let mut next = Network { dns: standing.dns.clone(), ..Network::default() };
@@ -79,12 +75,12 @@ pub fn decide(cards: &[Rung<'_>], standing: &Network, now: Duration) -> Decision
         let id = id(mac);
         standing.links.iter().position(|link| link.below().contains(&id))
     };
-    let mut groups: Vec<(Option<usize>, Vec<MacAddress>, Option<&Partner>)> = Vec::new();
+    let mut groups: Vec<(Option<usize>, Vec<MacAddress>, Option<Partner>)> = Vec::new();
     for card in cards {
         let partner = card.partner.filter(|partner| partner.side.is_aggregatable());
         let old = bonded(card.mac);
-        let is_ripe = |partner: &&Partner| {
-            let ripe = partner.since.max(card.carrier.unwrap_or(now)) + PATIENCE;
+        let is_ripe = |partner: &Partner| {
+            let ripe = partner.since + PATIENCE;
             if ripe > now {
                 look_again = Some(look_again.map_or(ripe, |other| other.min(ripe)));
             }
@@ -172,12 +168,12 @@ mod tests {
         Partner { side, since: Duration::from_secs(since) }
     }
 
-    fn rung(mac: MacAddress, partner: Option<&Partner>) -> Rung<'_> {
-        Rung { mac, carrier: Some(Duration::from_secs(1)), answered: false, partner }
+    fn rung(mac: MacAddress, partner: Option<&Partner>) -> Rung {
+        Rung { mac, partner: partner.copied() }
     }
 
-    fn decided(cards: &[Rung<'_>], standing: &Network, now: u64) -> Decision {
-        decide(cards, standing, Duration::from_secs(now))
+    fn decided(cards: &[Rung], standing: &Network, now: u64) -> Decision {
+        decide(cards, false, standing, Duration::from_secs(now))
     }
 
     fn bonds(network: &Network) -> Vec<(&str, Vec<String>)> {
@@ -213,10 +209,9 @@ mod tests {
         // It stands: nothing more to do, whatever time it is.
         assert_eq!(decided(&cards, &network, 1000), Decision::Stay(None));
         // A cable that is out, and an answer, change nothing.
-        let cut = [Rung { carrier: None, partner: None, ..cards[0] }, cards[1], cards[2]];
+        let cut = [Rung { partner: None, ..cards[0] }, cards[1], cards[2]];
         assert_eq!(decided(&cut, &network, 1000), Decision::Stay(None));
-        let answered = [Rung { answered: true, ..cards[0] }, cards[1], cards[2]];
-        assert_eq!(decided(&answered, &nothing, 1000), Decision::Stay(None));
+        assert_eq!(decide(&cards, true, &nothing, Duration::from_secs(1000)), Decision::Stay(None));
     }
 
     #[test]

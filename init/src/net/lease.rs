@@ -1,9 +1,12 @@
 //! A lease that is fit to be used: everything a server says is checked here, once.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use rescue_schema::network::{Dns, Prefix, Route};
+
 use super::dhcp::reply::Reply;
+use super::plan::{Brings, BroughtAddress};
 
 /// Most name servers, search domains and routes that are taken from one lease.
 const MAX_DNS: usize = 8;
@@ -99,6 +102,30 @@ impl Lease {
             hostname: reply.hostname.clone().filter(|name| is_name(name)),
             times,
         })
+    }
+
+    /// What it brings to its link, while so much of it is left.
+    pub fn brings(&self, left: Option<Duration>) -> Brings {
+        let own = IpAddr::V4(self.address);
+        let prefix = Prefix { address: own, length: self.length };
+        let route = |&(to, length, via): &(Ipv4Addr, u8, Option<Ipv4Addr>)| Route {
+            to: Prefix { address: to.into(), length },
+            via: via.map(IpAddr::V4),
+            metric: None,
+            source: Some(own),
+            table: None,
+            onlink: false,
+        };
+        Brings {
+            mtu: self.mtu.map(u32::from),
+            addresses: vec![BroughtAddress { prefix, valid: left, preferred: left, off_link: false }],
+            routes: self.routes.iter().map(route).collect(),
+            dns: Dns {
+                servers: self.dns.iter().copied().map(IpAddr::V4).collect(),
+                search: self.search.clone(),
+            },
+            ..Brings::default()
+        }
     }
 }
 

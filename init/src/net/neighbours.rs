@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rescue_schema::report::{LacpReport, NeighbourReport};
+use rescue_schema::report::NeighbourReport;
 
-use super::lacp::{Lacpdu, parse_lacp};
+use super::lacp::{Lacpdu, Side, parse_lacp};
 use super::ladder::Partner;
 use super::lldp::{Neighbour, parse_cdp, parse_lldp};
 
@@ -13,6 +13,9 @@ use super::lldp::{Neighbour, parse_cdp, parse_lldp};
 const MOST: usize = 4;
 /// CDP may hold for 255 s, LLDP for 18 hours: longer than this, a switch that was replaced is no news.
 const LONGEST: Duration = Duration::from_secs(600);
+
+/// Lines for the log about one card: neighbours that come and go must not fill it.
+const MOST_SAID: usize = 16;
 
 /// A frame of one of the protocols.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,20 +46,22 @@ pub fn parse_frame(frame: &[u8]) -> Option<Heard> {
 pub struct Neighbours {
     known: Vec<(Neighbour, Duration)>,
     partner: Option<Partner>,
+    /// Lines for the log so far.
+    said: usize,
 }
 
 impl Neighbours {
-    /// Takes a frame that arrived at `now`. Whether something is different that a report would show.
-    pub fn hear(&mut self, heard: Heard, now: Duration) -> bool {
+    /// Takes a frame that arrived at `now`. A line for the log where somebody is heard for the first time.
+    pub fn hear(&mut self, heard: Heard, now: Duration) -> Option<String> {
         match heard {
             Heard::Lacp(pdu) => {
                 let actor = pdu.actor;
-                let since = match self.partner {
-                    Some(known) if known.is(&actor) => known.since,
-                    _ => now,
-                };
-                let partner = Partner { side: actor, since };
-                self.partner.replace(partner) != Some(partner)
+                let known = self.partner.filter(|known| known.is(&actor));
+                let since = known.map_or(now, |known| known.since);
+                self.partner = Some(Partner { side: actor, since });
+                let is_news = known.is_none() && self.said < MOST_SAID;
+                self.said += usize::from(is_news);
+                is_news.then(|| format!("LACP of {} with key {}", actor.system, actor.key))
             }
             Heard::Neighbour(new) => {
                 let is_same = |old: &Neighbour| {
@@ -64,26 +69,29 @@ impl Neighbours {
                 };
                 let at = self.known.iter().position(|(old, _)| is_same(old));
                 if new.ttl == 0 {
-                    return at.map(|at| self.known.remove(at)).is_some();
+                    at.map(|at| self.known.remove(at));
+                    return None;
                 }
                 let until = now + Duration::from_secs(new.ttl.into()).min(LONGEST);
                 if let Some(known) = at.and_then(|at| self.known.get_mut(at)) {
-                    let changed = known.0 != new;
                     *known = (new, until);
-                    return changed;
+                    return None;
                 }
-                let has_room = self.known.len() < MOST;
-                if has_room {
-                    self.known.push((new, until));
+                if self.known.len() >= MOST {
+                    return None;
                 }
-                has_room
+                let line = format!("at {}", report(&new));
+                self.known.push((new, until));
+                let is_news = self.said < MOST_SAID;
+                self.said += usize::from(is_news);
+                is_news.then_some(line)
             }
         }
     }
 
     /// The cable is out: whoever was at its end need not be there when it is back.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { said: self.said, ..Self::default() };
     }
 
     /// Drops what holds no more. Whether anything did.
@@ -101,8 +109,8 @@ impl Neighbours {
 
     /// The LACP system at the other end.
     #[must_use]
-    pub fn partner(&self) -> Option<&Partner> {
-        self.partner.as_ref()
+    pub fn partner(&self) -> Option<Partner> {
+        self.partner
     }
 
     /// For `rescue net` and `rescue status`; LLDP comes before CDP, which tends to say less.
@@ -110,34 +118,47 @@ impl Neighbours {
     pub fn report(&self) -> Vec<NeighbourReport> {
         let mut known: Vec<&Neighbour> = self.known.iter().map(|(neighbour, _)| neighbour).collect();
         known.sort_by_key(|neighbour| neighbour.cdp);
-        known.into_iter().map(report).collect()
-    }
-
-    /// As [`Neighbours::report`], of LACP.
-    #[must_use]
-    pub fn lacp_report(&self) -> Option<LacpReport> {
-        self.partner.map(|Partner { side, .. }| LacpReport {
-            system: side.system.to_string(),
-            priority: side.priority,
-            key: side.key,
-            port: side.port,
-            carries: side.carries(),
-        })
+        let known = known.into_iter().map(report);
+        known.chain(self.partner.map(|partner| partner_report(&partner.side))).collect()
     }
 }
 
 fn report(neighbour: &Neighbour) -> NeighbourReport {
+    let Neighbour { chassis, port, port_description, system, description, .. } = neighbour;
+    let mut about = Vec::new();
+    if !port_description.is_empty() && port_description != port {
+        about.push(port_description.clone());
+    }
+    if !description.is_empty() {
+        about.push(description.clone());
+    }
+    about.extend(neighbour.address.map(|address| format!("managed at {address}")));
+    if !system.is_empty() && !chassis.is_empty() {
+        about.push(format!("chassis {chassis}"));
+    }
+    match neighbour.aggregated {
+        Some(true) => about.push("in an aggregate".into()),
+        Some(false) => about.push("in no aggregate".into()),
+        None => {}
+    }
+    about.extend(neighbour.max_frame.map(|bytes| format!("frames of up to {bytes} bytes")));
     NeighbourReport {
-        protocol: if neighbour.cdp { "CDP" } else { "LLDP" }.into(),
-        chassis: neighbour.chassis.clone(),
-        system: neighbour.system.clone(),
-        description: neighbour.description.clone(),
-        port: neighbour.port.clone(),
-        port_description: neighbour.port_description.clone(),
-        address: neighbour.address.map(|ip| ip.to_string()),
-        vlan: neighbour.vlan,
-        aggregated: neighbour.aggregated,
-        max_frame: neighbour.max_frame,
+        by: if neighbour.cdp { "cdp" } else { "lldp" }.into(),
+        system: if system.is_empty() { chassis } else { system }.clone(),
+        port: port.clone(),
+        vlans: neighbour.vlan.iter().map(ToString::to_string).collect(),
+        about,
+    }
+}
+
+fn partner_report(side: &Side) -> NeighbourReport {
+    let carries = if side.carries() { "carries frames" } else { "carries no frames" };
+    NeighbourReport {
+        by: "lacp".into(),
+        system: side.system.to_string(),
+        port: side.port.to_string(),
+        vlans: Vec::new(),
+        about: vec![format!("key {}", side.key), format!("priority {}", side.priority), carries.into()],
     }
 }
 
@@ -157,23 +178,18 @@ mod tests {
     #[test]
     fn a_neighbour_holds_as_long_as_it_says() {
         let mut neighbours = Neighbours::default();
-        assert!(neighbours.hear(frame("cdp"), at(1)));
-        assert!(neighbours.hear(frame("lldp"), at(1)));
-        assert!(!neighbours.hear(frame("lldp"), at(2)), "it said nothing new");
-        assert_eq!(
-            neighbours.report().iter().map(|n| n.protocol.as_str()).collect::<Vec<_>>(),
-            ["LLDP", "CDP"]
-        );
-        assert_eq!(
-            neighbours.report()[0].to_string(),
-            "sw-17.dc3 port Ethernet17/1 (srv-0142 port 1), VLAN 7"
-        );
+        assert!(neighbours.hear(frame("cdp"), at(1)).is_some());
+        assert_eq!(neighbours.hear(frame("lldp"), at(1)).unwrap(), "at sw-17.dc3 port Ethernet17/1, VLAN 7");
+        assert_eq!(neighbours.hear(frame("lldp"), at(2)), None, "it said nothing new");
+        assert_eq!(neighbours.report().iter().map(|n| n.by.as_str()).collect::<Vec<_>>(), ["lldp", "cdp"]);
+        assert_eq!(neighbours.report()[0].to_string(), "sw-17.dc3 port Ethernet17/1, VLAN 7");
         // CDP's 4 s from 1, LLDP's from 2.
         assert_eq!(neighbours.deadline(), Some(at(5)));
         assert!(neighbours.expire(at(5)));
         assert_eq!(neighbours.report().len(), 1);
         let Heard::Neighbour(said) = frame("lldp") else { panic!() };
-        assert!(neighbours.hear(Heard::Neighbour(Neighbour { ttl: 0, ..said }), at(5)), "it says goodbye");
+        // It says goodbye.
+        neighbours.hear(Heard::Neighbour(Neighbour { ttl: 0, ..said }), at(5));
         assert!(neighbours.report().is_empty() && !neighbours.expire(at(9)));
     }
 
@@ -193,15 +209,15 @@ mod tests {
     fn a_partner_is_heard_since_its_first_word() {
         let mut neighbours = Neighbours::default();
         let Heard::Lacp(mut pdu) = frame("lacp") else { panic!() };
-        assert!(neighbours.hear(Heard::Lacp(pdu), at(3)));
-        assert!(!neighbours.hear(Heard::Lacp(pdu), at(4)));
+        assert_eq!(neighbours.hear(Heard::Lacp(pdu), at(3)).unwrap(), "LACP of 52:54:00:5a:00:01 with key 1");
+        assert_eq!(neighbours.hear(Heard::Lacp(pdu), at(4)), None);
         assert_eq!(neighbours.partner().unwrap().since, at(3));
         pdu.actor.key = 9;
-        assert!(neighbours.hear(Heard::Lacp(pdu), at(5)));
+        assert!(neighbours.hear(Heard::Lacp(pdu), at(5)).is_some());
         assert_eq!(neighbours.partner().unwrap().since, at(5), "another key is another aggregate");
-        assert_eq!(neighbours.lacp_report().unwrap().key, 9);
+        assert_eq!(neighbours.report()[0].about[0], "key 9");
         neighbours.forget();
-        assert_eq!(neighbours.lacp_report(), None);
+        assert_eq!(neighbours.report(), []);
     }
 
     #[test]

@@ -1,33 +1,25 @@
-//! `/etc/resolv.conf` (resolv.conf(5)) from what is wished and what the leases bring.
-
-use std::net::IpAddr;
+//! `/etc/resolv.conf` (resolv.conf(5)) from what is wished and what the leases and routers bring.
 
 use rescue_schema::network::Dns;
-
-use super::lease::Lease;
 
 /// Name servers that resolvers look at (MAXNS), and search domains (six before glibc 2.26).
 const MAX_SERVERS: usize = 3;
 const MAX_SEARCH: usize = 6;
 
-/// Wishes first, then the leases in the order of their links, each entry once.
-pub fn merge<'a>(wish: &Dns, leases: impl Iterator<Item = &'a Lease>) -> Dns {
+/// The sources in their order, each entry once.
+pub fn merge<'a>(sources: impl Iterator<Item = &'a Dns>) -> Dns {
     let mut dns = Dns::default();
-    let mut add = |servers: &mut dyn Iterator<Item = IpAddr>, search: &[String]| {
-        for server in servers {
-            if dns.servers.len() < MAX_SERVERS && !dns.servers.contains(&server) {
-                dns.servers.push(server);
+    for source in sources {
+        for server in &source.servers {
+            if dns.servers.len() < MAX_SERVERS && !dns.servers.contains(server) {
+                dns.servers.push(*server);
             }
         }
-        for domain in search {
+        for domain in &source.search {
             if dns.search.len() < MAX_SEARCH && !dns.search.contains(domain) {
                 dns.search.push(domain.clone());
             }
         }
-    };
-    add(&mut wish.servers.iter().copied(), &wish.search);
-    for lease in leases {
-        add(&mut lease.dns.iter().copied().map(IpAddr::V4), &lease.search);
     }
     dns
 }
@@ -47,18 +39,16 @@ pub fn render(dns: &Dns) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::dhcp::{reply::parse_reply, testing};
 
     #[test]
     fn wishes_come_first_and_each_entry_once() {
-        let options: &[(u8, &[u8])] = &[
-            (51, &[0, 0, 1, 0]),
-            (6, &[9, 9, 9, 9, 10, 0, 0, 1, 10, 0, 0, 2, 10, 0, 0, 3]),
-            (15, b"lan example.org"),
-        ];
-        let lease = Lease::from_reply(&parse_reply(&testing::reply(5, options)).unwrap()).unwrap();
-        let wish = Dns { servers: vec!["10.0.0.1".parse().unwrap()], search: vec!["example.org".into()] };
-        let text = render(&merge(&wish, [&lease, &lease].into_iter()));
+        let of = |servers: &[&str], search: &[&str]| Dns {
+            servers: servers.iter().map(|s| s.parse().unwrap()).collect(),
+            search: search.iter().map(ToString::to_string).collect(),
+        };
+        let wish = of(&["10.0.0.1"], &["example.org"]);
+        let lease = of(&["9.9.9.9", "10.0.0.1", "10.0.0.2", "10.0.0.3"], &["lan", "example.org"]);
+        let text = render(&merge([&wish, &lease, &lease].into_iter()));
         assert_eq!(
             text,
             "search example.org lan\nnameserver 10.0.0.1\nnameserver 9.9.9.9\nnameserver 10.0.0.2\n"
