@@ -48,6 +48,12 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Loads a module for a service, or says why not.
+pub(super) fn load_for(name: &str, parameters: &str) -> Result<(), String> {
+    let parameters: Vec<String> = parameters.split_whitespace().map(ToString::to_string).collect();
+    load(&[name.to_string()], &parameters, false).map_err(|error| format!("{error:#}"))
+}
+
 fn load(names: &[String], parameters: &[String], dry_run: bool) -> anyhow::Result<()> {
     let root = Path::new("/");
     let tables = Tables::observe(root);

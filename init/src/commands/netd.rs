@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use rescue_schema::{network::Network, paths};
 
-use super::{Command, Usage};
+use super::{Command, Usage, modprobe};
 use crate::{net, sys};
 
 /// Largest document of wishes that is read, in bytes.
@@ -38,8 +38,11 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         say(&format!("{error:#}; using DHCP on every link"));
         Network::default()
     });
+    let load = |module: &str, parameters: &str| modprobe::load_for(module, parameters);
     let settings = net::daemon::Settings {
         network,
+        root: root.clone(),
+        load: &load,
         resolv_conf: at("/etc/resolv.conf"),
         report: at(paths::NET_REPORT),
         say: &say,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rescue_schema::network::{self, MacAddress, Network};
+use rescue_schema::network::{Kind, Network};
 
+use super::build::{self, Links};
 use super::daemon::Role;
 use crate::sys::netlink::Link;
 
@@ -17,53 +18,92 @@ pub fn is_card(link: &Link) -> bool {
         && link.kind.as_deref().is_none_or(|kind| kind == "veth")
 }
 
-/// The roles of all links that are managed. Where nothing is wished every card is; a port of a bond
-/// or bridge that an engineer made is not.
+/// The roles of all links that are looked at: those that the document names, as `bound`, and every
+/// card. Where nothing is wished every card is to be used; a port of a bond or bridge that an engineer
+/// made is left alone.
 #[must_use]
-pub fn roles(network: &Network, links: &BTreeMap<u32, Link>) -> BTreeMap<u32, Role> {
+pub fn roles(network: &Network, bound: &[Option<u32>], links: &Links) -> BTreeMap<u32, Role> {
     let mut roles = BTreeMap::new();
-    for link in links.values().filter(|link| is_card(link) && link.controller.is_none()) {
-        let wish = wish(link, network);
-        let wished = network.links.is_empty() || wish.is_some();
-        if wished {
-            let order = wish.map_or(link.index, |(order, _)| order);
-            let wish = wish.map(|(_, wish)| wish.clone());
-            roles.insert(link.index, Role { carries: true, card: true, wish, order });
-        }
+    for link in links.values().filter(|link| is_card(link)) {
+        let free = link.controller.is_none();
+        let carries = free && network.links.is_empty();
+        let role =
+            Role { carries, raise: carries, managed: free, card: true, order: link.index, ..Role::default() };
+        roles.insert(link.index, role);
+    }
+    for (order, (wish, index)) in (0..).zip(network.links.iter().zip(bound)) {
+        let Some(link) = index.and_then(|index| links.get(&index)) else { continue };
+        let theirs =
+            link.controller.and_then(|c| links.get(&c)).is_some_and(|c| !bound.contains(&Some(c.index)));
+        let controller = build::controller(network, wish);
+        let of_bond = network
+            .links
+            .iter()
+            .any(|other| Some(other.id.as_str()) == controller && matches!(other.kind, Kind::Bond(_)));
+        let role = Role {
+            carries: controller.is_none() && !theirs,
+            // A bond sets its ports up itself, and takes none that is.
+            raise: !of_bond && !theirs,
+            managed: !theirs,
+            card: wish.kind == Kind::Ethernet,
+            mtu: build::mtu(network, wish),
+            storey: build::storey(network, wish),
+            wish: Some(wish.clone()),
+            order,
+        };
+        roles.insert(link.index, role);
     }
     roles
-}
-
-fn wish<'a>(link: &Link, network: &'a Network) -> Option<(u32, &'a network::Link)> {
-    let mac = MacAddress(link.identity()?);
-    let at = network.links.iter().position(|wish| wish.mac == Some(mac))?;
-    Some((u32::try_from(at).unwrap_or(u32::MAX), network.links.get(at)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn card() -> Link {
+        Link { index: 2, ethernet: true, mac: Some([2, 0, 0, 0, 0, 1]), ..Link::default() }
+    }
+
     #[test]
-    fn only_cards_that_are_named_or_all() {
-        let card = Link { index: 2, ethernet: true, mac: Some([2, 0, 0, 0, 0, 1]), ..Link::default() };
-        let roles = |link: &Link, network: &Network| roles(network, &BTreeMap::from([(2, link.clone())]));
+    fn every_card_where_nothing_is_wished() {
         let anything = Network::default();
-        assert_eq!(roles(&card, &anything).get(&2).map(|role| (role.carries, role.order)), Some((true, 2)));
+        let of = |link: Link| roles(&anything, &[], &Links::from([(2, link)])).remove(&2);
+        let role = of(card()).unwrap();
+        assert!(role.carries && role.raise && role.card && role.order == 2);
+        let port = of(Link { controller: Some(9), ..card() }).unwrap();
+        assert!(!port.carries && !port.raise && !port.managed, "a port of what an engineer made");
         for other in [
-            Link { ethernet: false, ..card.clone() },
-            Link { loopback: true, ..card.clone() },
-            Link { controller: Some(9), ..card.clone() },
-            Link { mac: Some([0; 6]), ..card.clone() },
-            Link { mac: None, ..card.clone() },
-            Link { kind: Some("bridge".into()), ..card.clone() },
+            Link { ethernet: false, ..card() },
+            Link { loopback: true, ..card() },
+            Link { mac: Some([0; 6]), ..card() },
+            Link { mac: None, ..card() },
+            Link { kind: Some("bridge".into()), ..card() },
         ] {
-            assert_eq!(roles(&other, &anything), BTreeMap::new(), "{other:?}");
+            assert_eq!(of(other.clone()), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn only_those_that_are_named() {
         let named: Network = serde_json::from_str(r#"{"links":[{"mac":"02:00:00:00:00:01"}]}"#).unwrap();
-        assert!(roles(&card, &named).get(&2).is_some_and(|role| role.wish.is_some() && role.order == 0));
-        let bonded = Link { mac: Some([2, 0, 0, 0, 0, 9]), permanent_mac: card.mac, ..card.clone() };
-        assert!(roles(&bonded, &named).contains_key(&2));
-        assert_eq!(roles(&Link { mac: Some([2, 0, 0, 0, 0, 2]), ..card }, &named), BTreeMap::new());
+        let links = Links::from([(2, card()), (3, Link { index: 3, ..card() })]);
+        let roles = roles(&named, &[Some(2)], &links);
+        assert!(roles[&2].carries && roles[&2].raise && roles[&2].order == 0);
+        assert!(!roles[&3].carries && !roles[&3].raise && roles[&3].managed && roles[&3].wish.is_none());
+    }
+
+    #[test]
+    fn ports_carry_nothing() {
+        let network: Network = serde_json::from_str(
+            r#"{"links":[{"id":"a","mac":"02:00:00:00:00:01"},
+                {"id":"bond0","type":{"bond":{"links":["a"]}},"mtu":9000},
+                {"id":"v","type":{"vlan":{"link":"bond0","id":7}}}]}"#,
+        )
+        .unwrap();
+        let bond = Link { index: 3, kind: Some("bond".into()), ..card() };
+        let links = Links::from([(2, Link { controller: Some(3), ..card() }), (3, bond)]);
+        let roles = roles(&network, &[Some(2), Some(3), None], &links);
+        assert!(!roles[&2].carries && !roles[&2].raise && roles[&2].managed && roles[&2].mtu == Some(9000));
+        assert!(roles[&3].carries && roles[&3].raise && !roles[&3].card && roles[&3].storey == 1);
     }
 }

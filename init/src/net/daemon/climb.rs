@@ -17,7 +17,7 @@ impl Daemon<'_> {
         if !is_ours {
             return;
         }
-        let cards = self.ports.values().filter(|port| port.role.card);
+        let cards = self.ports.values().filter(|port| port.role.card && port.role.managed);
         let cards = cards.filter_map(|port| {
             let partner = port.protocols.iter().find_map(|(_, protocol)| protocol.partner());
             Some(Rung { mac: MacAddress(port.link.identity()?), partner })
@@ -41,8 +41,7 @@ impl Daemon<'_> {
                     }
                 }
                 self.climbed = Some((*network).clone());
-                self.network = *network;
-                self.reconcile();
+                self.wish(*network);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! It knows links ([`port`]) and what runs on them only as [`super::protocol::Protocol`]s; to add one
 //! of those nothing here changes.
 
+mod building;
 mod climb;
 mod port;
 mod publish;
@@ -19,9 +20,9 @@ use rescue_schema::network::Network;
 use rescue_schema::report::NetReport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::building::Building;
 use self::port::Port;
 pub use self::port::Role;
-use super::links;
 use super::protocol::{Context, Event, Protocol};
 use crate::sys::netlink::{Change, Link, Monitor, Netlink};
 use crate::sys::time::since_boot;
@@ -37,6 +38,10 @@ pub struct Settings<'a> {
     pub resolv_conf: PathBuf,
     /// Where the report is written.
     pub report: PathBuf,
+    /// The folder below which /sys is looked at.
+    pub root: PathBuf,
+    /// Loads a kernel module with these parameters, or says why not.
+    pub load: &'a dyn Fn(&str, &str) -> Result<(), String>,
     /// Takes lines for the log.
     pub say: &'a dyn Fn(&str),
 }
@@ -51,6 +56,7 @@ struct Daemon<'a> {
     netlink: Netlink,
     links: BTreeMap<u32, Link>,
     ports: BTreeMap<u32, Port>,
+    building: Building,
     /// Links that we have set up: once only, because a card that an engineer sets down stays down.
     raised: BTreeSet<u32>,
     primary: Option<IpAddr>,
@@ -75,6 +81,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         netlink: Netlink::open()?,
         links: BTreeMap::new(),
         ports: BTreeMap::new(),
+        building: Building::default(),
         raised: BTreeSet::new(),
         primary: None,
         resolv: String::new(),
@@ -92,7 +99,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         let (news, ready) = daemon.wait(&monitor)?;
         if news {
             match monitor.changes() {
-                Ok(changes) => changes.into_iter().for_each(|change| daemon.change(change)),
+                Ok(changes) => daemon.changes(changes),
                 Err(error) => {
                     let why = format!("notifications were lost ({error}); looking at everything");
                     (daemon.settings.say)(&why);
@@ -108,87 +115,63 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
 
 impl Daemon<'_> {
     fn look_at_everything(&mut self) -> io::Result<()> {
-        let links = self.netlink.links()?;
-        let gone: Vec<u32> =
-            self.links.keys().copied().filter(|i| !links.iter().any(|link| link.index == *i)).collect();
-        gone.into_iter().for_each(|index| self.change(Change::LinkGone(index)));
-        for link in links {
-            self.change(Change::Link(link));
-        }
+        self.look_at_links(&BTreeSet::new());
         self.ports.values_mut().for_each(|port| port.addresses.clear());
         for address in self.netlink.addresses()? {
-            self.change(Change::Address(address));
+            self.address(Change::Address(address));
         }
         Ok(())
     }
 
-    fn change(&mut self, change: Change) {
-        match change {
-            Change::Link(link) => {
-                let index = link.index;
-                if self.links.get(&index) != Some(&link) {
-                    self.links.insert(index, link);
-                    self.reconcile();
-                }
-            }
-            Change::LinkGone(index) => {
-                self.raised.remove(&index);
-                if let Some(link) = self.links.remove(&index) {
-                    if self.ports.remove(&index).is_some() {
-                        (self.settings.say)(&format!("{}: gone", link.name));
-                    }
-                    self.reconcile();
-                }
-            }
-            Change::Address(address) => {
-                let index = address.index;
-                let changed = self.ports.get_mut(&index).is_some_and(|port| port.saw(address));
-                self.link_local(index, changed);
-            }
-            Change::AddressGone(address) => {
-                let index = address.index;
-                let changed = self.ports.get_mut(&index).is_some_and(|port| port.lost(&address));
-                self.link_local(index, changed);
-            }
-        }
-    }
-
-    fn link_local(&mut self, index: u32, changed: bool) {
-        if let Some(port) = self.ports.get(&index).filter(|_| changed) {
+    fn address(&mut self, change: Change) {
+        let (Change::Address(address) | Change::AddressGone(address)) = &change else { return };
+        let index = address.index;
+        let Some(port) = self.ports.get_mut(&index) else { return };
+        let before = port.duplicates();
+        let changed = match change {
+            Change::Address(address) => port.saw(address),
+            Change::AddressGone(address) => port.lost(&address),
+            Change::Link(_) | Change::LinkGone(_) => false,
+        };
+        let found: Vec<IpAddr> = port.duplicates().into_iter().filter(|ip| !before.contains(ip)).collect();
+        if changed {
             let event = Event::LinkLocal(port.link_local);
             self.step(index, &event, |_, _| true);
         }
+        for address in found {
+            self.say_of(index, &format!("{address} is another host's as well; it is not used here"));
+            self.step(index, &Event::Duplicate { address, mac: None }, |_, _| true);
+        }
     }
 
-    /// Brings the ports in line with the links that are there and with what is wished of them.
-    fn reconcile(&mut self) {
-        let roles = links::roles(&self.network, &self.links);
+    /// Every link in its role; what is below comes before what is built upon it.
+    fn place_all(&mut self, roles: BTreeMap<u32, Role>, lost: &BTreeSet<u32>) {
         for link in self.links.values().filter(|link| !link.up && !self.raised.contains(&link.index)) {
-            let wanted = link.loopback || roles.get(&link.index).is_some_and(|role| role.carries);
+            let wanted = link.loopback || roles.get(&link.index).is_some_and(|role| role.raise);
             if wanted && let Err(error) = self.netlink.set_up(link.index) {
                 (self.settings.say)(&format!("{}: setting it up: {error}", link.name));
             }
         }
-        self.raised.extend(roles.iter().filter(|(_, role)| role.carries).map(|(index, _)| *index));
-        let left: Vec<u32> = self.ports.keys().copied().filter(|index| !roles.contains_key(index)).collect();
-        left.into_iter().for_each(|index| drop(self.ports.remove(&index)));
+        self.raised.extend(roles.iter().filter(|(_, role)| role.raise).map(|(index, _)| *index));
+        self.ports.retain(|index, _| roles.contains_key(index));
+        let mut roles: Vec<(u32, Role)> = roles.into_iter().collect();
+        roles.sort_by_key(|(_, role)| role.storey);
         for (index, role) in roles {
             if let Some(link) = self.links.get(&index).cloned() {
-                self.place(link, role);
+                self.place(link, role, lost.contains(&index));
             }
         }
     }
 
-    /// One link in its role.
-    fn place(&mut self, link: Link, role: Role) {
+    /// One link in its role. It had no carrier since, where it has `lost` it.
+    fn place(&mut self, link: Link, role: Role, lost: bool) {
         let index = link.index;
         // Another address is another card to every protocol.
         if self.ports.get(&index).is_some_and(|port| port.link.mac != link.mac) {
             self.ports.remove(&index);
         }
         let Some(port) = self.ports.get_mut(&index) else { return self.adopt(link, role) };
-        let flapped = port.link.carrier != link.carrier;
-        let carrier = link.carrier;
+        let (before, carrier) = (port.link.carrier, link.carrier);
         let changed = port.role != role;
         port.link = link;
         port.role = role;
@@ -197,12 +180,14 @@ impl Daemon<'_> {
             self.begin(index, &new);
             self.apply(index, true);
         }
-        if flapped {
-            self.say_carrier(index);
-            if carrier {
-                self.restore(index);
-            }
-            self.step(index, &Event::Carrier(carrier), |_, _| true);
+        if before && (lost || !carrier) {
+            self.say_of(index, "no carrier");
+            self.step(index, &Event::Carrier(false), |_, _| true);
+        }
+        if carrier && (lost || !before) {
+            self.say_of(index, "carrier");
+            self.restore(index);
+            self.step(index, &Event::Carrier(true), |_, _| true);
         }
     }
 
@@ -214,10 +199,9 @@ impl Daemon<'_> {
         }
     }
 
-    fn say_carrier(&self, index: u32) {
-        if let Some(port) = self.ports.get(&index).filter(|port| port.role.carries) {
-            let state = if port.link.carrier { "carrier" } else { "no carrier" };
-            (self.settings.say)(&format!("{}: {state}", port.link.name));
+    fn say_of(&self, index: u32, text: &str) {
+        if let Some(port) = self.ports.get(&index).filter(|port| port.role.managed) {
+            (self.settings.say)(&format!("{}: {text}", port.link.name));
         }
     }
 

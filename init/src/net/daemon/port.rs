@@ -15,10 +15,18 @@ use crate::sys::netlink::{Address, Link, Origin};
 pub struct Role {
     /// It carries addresses of its own.
     pub carries: bool,
+    /// It is set up.
+    pub raise: bool,
+    /// It is ours to change; what an engineer has made a port of is not.
+    pub managed: bool,
     /// It is a card.
     pub card: bool,
     /// What a document says of it.
     pub wish: Option<network::Link>,
+    /// The MTU that the document asks for here, or that what is built upon this needs.
+    pub mtu: Option<u32>,
+    /// How many links are below it.
+    pub storey: usize,
     /// Its place among all, which orders the metrics of their routes.
     pub order: u32,
 }
@@ -31,6 +39,8 @@ pub(super) struct Port {
     pub(super) protocols: Vec<(&'static str, Box<dyn Protocol>)>,
     /// What we have given to the link.
     pub(super) standing: Plan,
+    /// It has had carrier, or an earlier run of this program had given it addresses.
+    pub(super) woken: bool,
     /// Its MTU before any plan, in bytes.
     pub(super) mtu: u32,
     /// Addresses on it as the kernel says.
@@ -46,6 +56,7 @@ impl Port {
     pub(super) fn new(link: Link, role: Role) -> Self {
         Self {
             mtu: link.mtu,
+            woken: link.carrier,
             link,
             role,
             protocols: Vec::new(),
@@ -81,12 +92,18 @@ impl Port {
 
     /// What each source brings, in the order in which they count.
     pub(super) fn sources(&self, now: Duration) -> Vec<(Origin, Brings)> {
+        let mut wish = match &self.role.wish {
+            // A link that was never there to be used has no address: it would be taken for the way in.
+            Some(wish) if self.role.carries && self.woken => Brings::of_wish(wish),
+            _ => Brings::default(),
+        };
+        wish.mtu = self.role.mtu;
         if !self.role.carries {
-            return Vec::new();
+            return vec![(Origin::Static, wish)];
         }
-        let wish = self.role.wish.iter().map(|wish| (Origin::Static, Brings::of_wish(wish)));
         let brought =
             |(_, protocol): &(_, Box<dyn Protocol>)| Some((protocol.origin()?, protocol.brings(now)));
+        let wish = std::iter::once((Origin::Static, wish));
         wish.chain(self.protocols.iter().filter_map(brought)).collect()
     }
 
@@ -120,6 +137,11 @@ impl Port {
     pub(super) fn lost(&mut self, address: &Address) -> bool {
         self.addresses.retain(|a| (a.address, a.length) != (address.address, address.length));
         self.look_for_link_local()
+    }
+
+    /// Addresses that another host has, as the kernel found out (RFC 4862).
+    pub(super) fn duplicates(&self) -> Vec<IpAddr> {
+        self.addresses.iter().filter(|a| a.duplicate).map(|a| a.address).collect()
     }
 
     fn look_for_link_local(&mut self) -> bool {

@@ -69,7 +69,7 @@ impl Daemon<'_> {
             links: self.ports.values().map(|port| self.describe(port)).collect(),
             dns: dns.servers.iter().map(ToString::to_string).collect(),
             search: dns.search.clone(),
-            problems: Vec::new(),
+            problems: self.building.problems.clone(),
         };
         if self.report.as_ref() != Some(&report) {
             let written = serde_json::to_vec(&report).map_err(io::Error::from);

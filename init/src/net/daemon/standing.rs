@@ -31,6 +31,7 @@ impl Daemon<'_> {
         let index = link.index;
         let mut port = Port::new(link, role);
         port.standing = self.observe(index);
+        port.woken |= !port.standing.addresses.is_empty();
         let before =
             self.before.links.iter().find(|old| old.name == port.link.name && old.mtu == port.link.mtu);
         if let Some(mtu) = before.map(|old| old.mtu_before).filter(|mtu| ![0, port.link.mtu].contains(mtu)) {
@@ -48,10 +49,9 @@ impl Daemon<'_> {
         for address in &left {
             self.step(index, &Event::Adopt(address), |_, protocol| protocol.origin() == address.origin);
         }
-        self.say_carrier(index);
-        if self.ports.get(&index).is_some_and(|port| port.link.carrier) {
-            self.apply(index, true);
-        }
+        let carrier = self.ports.get(&index).is_some_and(|port| port.link.carrier);
+        self.say_of(index, if carrier { "carrier" } else { "no carrier" });
+        self.apply(index, true);
         self.begin(index, &new);
     }
 
@@ -71,6 +71,7 @@ impl Daemon<'_> {
     /// they are set again.
     pub(super) fn restore(&mut self, index: u32) {
         let Some(port) = self.ports.get_mut(&index) else { return };
+        port.woken = true;
         let there =
             |a: &Address| port.addresses.iter().any(|b| (a.address, a.length) == (b.address, b.length));
         port.standing.addresses.retain(there);
@@ -82,7 +83,7 @@ impl Daemon<'_> {
 
     /// Brings a port to what its wish and its protocols ask for; `news` says so in the log.
     pub(super) fn apply(&mut self, index: u32, news: bool) {
-        let Some(port) = self.ports.get_mut(&index) else { return };
+        let Some(port) = self.ports.get_mut(&index).filter(|port| port.role.managed) else { return };
         let (now, say) = (since_boot(), self.settings.say);
         let next = port.plan(now);
         let at = |plan: &Plan| plan.addresses.iter().map(|a| (a.address, a.length)).collect::<Vec<_>>();

@@ -34,6 +34,10 @@ pub struct Link {
     pub vlan: Option<(u16, bool)>,
     /// Bond: its mode, by the kernel's number.
     pub bond_mode: Option<u8>,
+    /// Bond: index of the port that it prefers.
+    pub bond_primary: Option<u32>,
+    /// It was built by this program.
+    pub ours: bool,
     /// MTU in bytes.
     pub mtu: u32,
 }
@@ -65,6 +69,7 @@ pub(super) fn parse(message: LinkMessage) -> Link {
             }
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(index) => link.controller = Some(index).filter(|i| *i != 0),
+            LinkAttribute::IfAlias(alias) => link.ours = alias == super::build::OURS,
             LinkAttribute::Link(index) => link.parent = Some(index),
             LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| kind(&mut link, info)),
             _ => {}
@@ -88,10 +93,13 @@ fn kind(link: &mut Link, info: LinkInfo) {
             link.vlan = id.map(|id| (id, service));
         }
         LinkInfo::Data(InfoData::Bond(data)) => {
-            link.bond_mode = data.into_iter().find_map(|item| match item {
-                InfoBond::Mode(mode) => Some(mode.into()),
-                _ => None,
-            });
+            for item in data {
+                match item {
+                    InfoBond::Mode(mode) => link.bond_mode = Some(mode.into()),
+                    InfoBond::Primary(port) => link.bond_primary = Some(port),
+                    _ => {}
+                }
+            }
         }
         _ => {}
     }

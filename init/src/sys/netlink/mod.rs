@@ -1,6 +1,7 @@
 //! rtnetlink (rtnetlink(7)): links, addresses, routes and rules, observed and set.
 
 mod address;
+mod build;
 mod link;
 mod route;
 mod rule;
@@ -21,6 +22,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use address::Address;
+pub use build::{Make, mode as bond_mode};
 pub use link::Link;
 pub use route::{MAIN_TABLE, Route};
 pub use rule::Rule;

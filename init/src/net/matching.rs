@@ -1,0 +1,378 @@
+//! Which card a document means: by address, by place, by what a predictable name says of either
+//! (systemd.net-naming-scheme(7)), or by order.
+
+use rescue_schema::network::{Kind, Link as Wish, MacAddress, Network};
+
+use super::cards::{Card, Pci};
+
+/// The index of the card of each wish for one, in the order of the document; none where it is not
+/// here (yet). A card is taken once.
+#[must_use]
+pub fn find(network: &Network, cards: &[Card], pci: &[Pci]) -> Vec<Option<u32>> {
+    let mut taken: Vec<u32> = Vec::new();
+    let mut found = vec![None; network.links.len()];
+    // What says more of a card comes first: an order among cards must not take one that is named.
+    for how in [by_mac, by_path, by_name, by_order, by_kernel_name] {
+        for (wish, found) in network.links.iter().zip(&mut found) {
+            if found.is_some() || wish.kind != Kind::Ethernet {
+                continue;
+            }
+            let index = how(wish, cards, pci).filter(|index| !taken.contains(index));
+            taken.extend(index);
+            *found = index;
+        }
+    }
+    found
+}
+
+/// Which card a wish asks for, for messages.
+#[must_use]
+pub fn describe(wish: &Wish) -> String {
+    match (&wish.mac, &wish.path, &wish.name) {
+        (Some(mac), ..) => format!("card {mac}"),
+        (None, Some(path), _) => format!("card at {path}"),
+        (None, None, Some(name)) => format!("card {name}"),
+        (None, None, None) => "card".into(),
+    }
+}
+
+fn by_mac(wish: &Wish, cards: &[Card], _: &[Pci]) -> Option<u32> {
+    let mac = wish.mac?;
+    let same = |card: &&Card| card.mac.map(MacAddress) == Some(mac);
+    cards.iter().filter(same).min_by_key(|card| card.hidden).map(|card| card.index)
+}
+
+fn by_path(wish: &Wish, cards: &[Card], _: &[Pci]) -> Option<u32> {
+    let path = wish.path.as_ref().filter(|_| wish.mac.is_none())?;
+    let bare: Option<Pci> = path.parse().ok();
+    let fits = |card: &&Card| match (bare, card.id_path()) {
+        (Some(pci), _) => card.pci == Some(pci),
+        (None, Some(id_path)) => glob(path, &id_path),
+        (None, None) => false,
+    };
+    cards.iter().find(fits).map(|card| card.index)
+}
+
+/// The name, where nothing better is said.
+fn name(wish: &Wish) -> Option<&str> {
+    wish.name.as_deref().filter(|_| wish.mac.is_none() && wish.path.is_none())
+}
+
+fn by_name(wish: &Wish, cards: &[Card], _: &[Pci]) -> Option<u32> {
+    let said = Predictable::parse(name(wish)?)?;
+    let fits: Vec<&Card> = cards.iter().filter(|card| said.fits(card)).collect();
+    // Naming schemes differ in whether they name the port; where there is but one, it is the one.
+    let exact = fits.iter().find(|card| said.port.as_ref().is_none_or(|port| port.fits(card)));
+    exact.or(fits.first().filter(|_| fits.len() == 1)).map(|card| card.index)
+}
+
+/// `eth1` is the second card by place; those that are not on PCI follow in the order of their coming.
+fn by_order(wish: &Wish, cards: &[Card], pci: &[Pci]) -> Option<u32> {
+    let n: usize = name(wish)?.strip_prefix("eth")?.parse().ok()?;
+    let mut functions: Vec<Pci> =
+        cards.iter().filter_map(|card| card.pci).chain(pci.iter().copied()).collect();
+    functions.sort_unstable();
+    functions.dedup();
+    let mut order: Vec<Option<u32>> = Vec::new();
+    for function in functions {
+        let mut here: Vec<&Card> = cards.iter().filter(|card| card.pci == Some(function)).collect();
+        here.sort_by_key(|card| (card.dev_port, card.index));
+        match here.is_empty() {
+            // Its driver is not there yet; its place is.
+            true => order.push(None),
+            false => order.extend(here.iter().map(|card| Some(card.index))),
+        }
+    }
+    let mut others: Vec<u32> =
+        cards.iter().filter(|card| card.pci.is_none()).map(|card| card.index).collect();
+    others.sort_unstable();
+    order.extend(others.into_iter().map(Some));
+    order.get(n).copied().flatten()
+}
+
+fn by_kernel_name(wish: &Wish, cards: &[Card], _: &[Pci]) -> Option<u32> {
+    // An order that was counted and is empty is not made up for by a name that may be any card's.
+    let name = name(wish).filter(|name| !is_counted(name) || cards.iter().all(|card| card.pci.is_none()))?;
+    cards.iter().find(|card| card.name == name).map(|card| card.index)
+}
+
+fn is_counted(name: &str) -> bool {
+    name.strip_prefix("eth").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// What a predictable name says.
+#[derive(Debug, PartialEq, Eq)]
+struct Predictable {
+    place: Place,
+    function: Option<u8>,
+    port: Option<Port>,
+    /// Ports of the hubs on the way: `u1u2` is `1.2`; and the interface.
+    usb: Option<(String, Option<u32>)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// `enx525400123456`
+    Mac([u8; 6]),
+    /// `eno1`
+    Onboard(u32),
+    /// `ens3`, `enP1s3`
+    Slot(u32),
+    /// `enp1s0`, `enP1p1s0`
+    Pci { domain: u32, bus: u32, device: u32 },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Port {
+    /// `d1`
+    Number(u32),
+    /// `np0`
+    Name(String),
+}
+
+impl Port {
+    fn fits(&self, card: &Card) -> bool {
+        match self {
+            Self::Number(n) => card.dev_port == *n,
+            Self::Name(name) => card.port_name.as_ref() == Some(name),
+        }
+    }
+}
+
+impl Predictable {
+    fn parse(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix("en")?;
+        let plain = |place| Self { place, function: None, port: None, usb: None };
+        if let Some(hex) = rest.strip_prefix('x').filter(|hex| hex.len() == 12) {
+            let bytes = u64::from_str_radix(hex, 16).ok()?.to_be_bytes();
+            return Some(plain(Place::Mac(*bytes.last_chunk()?)));
+        }
+        let (place, rest) = if let Some(rest) = rest.strip_prefix('o') {
+            let (n, rest) = number(rest)?;
+            (Place::Onboard(n), rest)
+        } else {
+            let (domain, rest) = match rest.strip_prefix('P') {
+                Some(rest) => number(rest)?,
+                None => (0, rest),
+            };
+            match rest.strip_prefix('p') {
+                Some(rest) => {
+                    let (bus, rest) = number(rest)?;
+                    let (device, rest) = number(rest.strip_prefix('s')?)?;
+                    (Place::Pci { domain, bus, device }, rest)
+                }
+                None => {
+                    let (slot, rest) = number(rest.strip_prefix('s')?)?;
+                    (Place::Slot(slot), rest)
+                }
+            }
+        };
+        plain(place).suffixes(rest)
+    }
+
+    fn suffixes(mut self, mut rest: &str) -> Option<Self> {
+        while let Some(letter) = rest.chars().next() {
+            let value = rest.get(letter.len_utf8()..)?;
+            if letter == 'n' {
+                self.port = Some(Port::Name(value.into()));
+                return (!value.is_empty()).then_some(self);
+            }
+            let (n, after) = number(value)?;
+            match letter {
+                'f' => self.function = Some(u8::try_from(n).ok()?),
+                'd' => self.port = Some(Port::Number(n)),
+                'u' => match &mut self.usb {
+                    Some((ports, _)) => ports.push_str(&format!(".{n}")),
+                    None => self.usb = Some((n.to_string(), None)),
+                },
+                'i' => self.usb.as_mut()?.1 = Some(n),
+                // Virtual functions, controllers and what else schemes add: nothing that we can follow.
+                _ => return None,
+            }
+            rest = after;
+        }
+        Some(self)
+    }
+
+    fn fits(&self, card: &Card) -> bool {
+        let function = |pci: Pci| pci.function == self.function.unwrap_or(0);
+        let place = match self.place {
+            Place::Mac(mac) => return card.mac == Some(mac),
+            Place::Onboard(n) => card.onboard == Some(n),
+            Place::Slot(n) => card.slot == Some(n) && card.pci.is_some_and(function),
+            Place::Pci { domain, bus, device } => card.pci.is_some_and(|pci| {
+                let same = (pci.domain, u32::from(pci.bus), u32::from(pci.device)) == (domain, bus, device);
+                same && function(pci)
+            }),
+        };
+        let usb = match (&self.usb, &card.usb) {
+            (Some((ports, interface)), Some((at, its))) => {
+                // The interface is `configuration.interface`, and is named where it is not 1.0.
+                ports == at && interface.is_none_or(|n| its.ends_with(&format!(".{n}")))
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        place && usb
+    }
+}
+
+/// A decimal number and what follows it.
+fn number(text: &str) -> Option<(u32, &str)> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(end)?;
+    Some((digits.parse().ok()?, rest))
+}
+
+/// Whether a pattern with `*` and `?` covers all of a text. Linear in both but for one step back a star.
+fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p + 1, t));
+                p += 1;
+            }
+            Some(byte) if *byte == b'?' || Some(byte) == text.get(t) => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((after, from)) => {
+                    star = Some((after, from + 1));
+                    p = after;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(p..).unwrap_or_default().iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(index: u32, pci: &str) -> Card {
+        Card {
+            index,
+            name: format!("eth{}", 9 - index),
+            mac: Some([2, 0, 0, 0, 0, u8::try_from(index).unwrap()]),
+            pci: pci.parse().ok(),
+            ..Card::default()
+        }
+    }
+
+    fn found(cards: &[Card], wishes: &[&str]) -> Vec<Option<u32>> {
+        let links = wishes.iter().map(|json| serde_json::from_str(json).expect(json)).collect();
+        find(&Network { links, ..Network::default() }, cards, &["0000:09:00.0".parse().unwrap()])
+    }
+
+    fn named(cards: &[Card], name: &str) -> Option<u32> {
+        found(cards, &[&format!(r#"{{"name":"{name}"}}"#)])[0]
+    }
+
+    fn machine() -> Vec<Card> {
+        let mut cards = vec![
+            card(2, "0000:0a:00.1"),
+            card(3, "0000:0a:00.0"),
+            card(4, "0000:00:03.0"),
+            card(5, "10000:e1:00.0"),
+            card(6, "0000:b1:00.0"),
+            card(7, "0000:b1:00.0"),
+            card(8, "0000:00:14.0"),
+        ];
+        cards[2].slot = Some(3);
+        cards[2].onboard = Some(1);
+        cards[4].port_name = Some("p0".into());
+        cards[5].port_name = Some("p1".into());
+        cards[5].dev_port = 1;
+        cards[6].usb = Some(("1.2".into(), "1.0".into()));
+        cards
+    }
+
+    #[test]
+    fn predictable_names_say_places() {
+        let cards = machine();
+        for (name, index) in [
+            ("enp10s0f1", Some(2)),
+            ("enp10s0", Some(3)),
+            ("enp10s0f0", Some(3)),
+            ("enp10s0f0np0", Some(3)),
+            ("ens3", Some(4)),
+            ("enp0s3", Some(4)),
+            ("eno1", Some(4)),
+            ("enP65536p225s0", Some(5)),
+            ("enx020000000004", Some(4)),
+            ("enp177s0np1", Some(7)),
+            ("enp177s0d1", Some(7)),
+            ("enp177s0np0", Some(6)),
+            ("enp0s20u1u2", Some(8)),
+            ("enp0s20", None),
+            ("enp10s0f2", None),
+            ("ens4", None),
+            ("eno2", None),
+            ("enx02000000000", None),
+            ("en", None),
+            ("enp", None),
+            ("enp1", None),
+            ("enp99999999999s0", None),
+            ("ens3n", None),
+            ("ens3é", None),
+        ] {
+            assert_eq!(named(&cards, name), index, "{name}");
+        }
+    }
+
+    #[test]
+    fn eth_counts_places_also_of_cards_that_have_no_driver_yet() {
+        let cards = machine();
+        // 0000:00:03.0, 0000:00:14.0, [0000:09:00.0], 0000:0a:00.0, 0000:0a:00.1, b1 twice, VMD
+        let order: Vec<_> = (0..9).map(|n| named(&cards, &format!("eth{n}"))).collect();
+        assert_eq!(order, [Some(4), Some(8), None, Some(3), Some(2), Some(6), Some(7), Some(5), None]);
+        let others: Vec<Card> = (2..4).map(|i| card(i, "")).collect();
+        assert_eq!(found(&others, &[r#"{"name":"vif0"}"#]), [None]);
+        assert_eq!(named(&others, "eth1"), Some(2));
+    }
+
+    #[test]
+    fn what_says_more_comes_first_and_a_card_is_taken_once() {
+        let cards = machine();
+        let all = found(
+            &cards,
+            &[
+                r#"{"name":"eth0"}"#,
+                r#"{"mac":"02:00:00:00:00:04"}"#,
+                r#"{"path":"pci-0000:0a:*.1"}"#,
+                r#"{"path":"0000:0a:00.0"}"#,
+                r#"{"mac":"02:00:00:00:00:63","name":"eth1"}"#,
+                r#"{"id":"b","type":{"bond":{"links":[]}},"mac":"02:00:00:00:00:05"}"#,
+            ],
+        );
+        assert_eq!(all, [None, Some(4), Some(2), Some(3), None, None]);
+        let mut twins = vec![card(2, ""), card(3, "")];
+        twins[1].mac = twins[0].mac;
+        twins[0].hidden = true;
+        assert_eq!(found(&twins, &[r#"{"mac":"02:00:00:00:00:02"}"#]), [Some(3)]);
+    }
+
+    #[test]
+    fn globs_cover_all() {
+        for (pattern, text, fits) in [
+            ("pci-*", "pci-0000:01:00.0", true),
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("*b*b", "abab", true),
+            ("*b*b", "aba", false),
+            ("a", "ab", false),
+        ] {
+            assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
+        }
+        assert!(!glob(&"*a".repeat(5000), &"a".repeat(4000)));
+    }
+}
