@@ -163,7 +163,11 @@ impl Machine {
         }
         for (n, link) in self.links.iter().enumerate() {
             add(&["-netdev", &link.netdev(&format!("net{n}"))]);
-            let card = format!("virtio-net-pci,id=nic{n},netdev=net{n},mac={},romfile=", mac(n));
+            // A bond speaks LACP by cards alone that say their speed.
+            let card = format!(
+                "virtio-net-pci,id=nic{n},netdev=net{n},mac={},speed=10000,duplex=full,romfile=",
+                mac(n)
+            );
             add(&["-device", &card]);
         }
         args

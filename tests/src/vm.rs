@@ -332,7 +332,8 @@ impl Vm {
             .collect();
         self.qmp.execute("netdev_add", &Value::Object(netdev))?;
         let id = format!("nic{n}");
-        let card = json!({"driver": "virtio-net-pci", "netdev": format!("net{n}"), "id": id, "mac": mac(n)});
+        let card = json!({"driver": "virtio-net-pci", "netdev": format!("net{n}"), "id": id, "mac": mac(n),
+            "speed": 10000, "duplex": "full"});
         self.qmp.execute("device_add", &card).map(drop)
     }
 
