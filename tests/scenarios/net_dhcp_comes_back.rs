@@ -1,6 +1,5 @@
 //! A DHCP server falls silent until its leases have run out, and comes back with other addresses: the
 //! machine gives the old one up, takes a new one, and is reached there.
-use crate::console::Mark;
 use crate::lab::Lab;
 use crate::vm::limit;
 
@@ -11,8 +10,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let vm = lab.rescue(&device)?.network(&network, vec![cable]).start()?;
     vm.ready_at("192.0.2.50")?;
     vm.ssh_in(&network, &device, "192.0.2.50")?.reach()?;
+    let served = vm.console.mark();
     drop(server);
-    vm.console.line("the lease has run out", Mark::default(), limit(30))?;
+    vm.console.line("asking for a lease", served, limit(30))?;
     let _other = network.dhcpd("t0", "192.0.2.90 192.0.2.90", 3600)?;
     let guest = vm.ssh_in(&network, &device, "192.0.2.90")?;
     guest.reach()?;

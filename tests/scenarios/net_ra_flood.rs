@@ -30,7 +30,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     guest.until("ip -6 addr show dev eth0 scope global | grep -c inet6 || true", |n| {
         n.parse::<u32>().is_ok_and(|n| n <= 16)
     })?;
-    let kib: u64 = guest.ok("awk '/VmRSS/ { print $2 }' /proc/$(pgrep -f 'rescue netd|netd' | head -n 1)/status")?.parse()?;
+    let status = guest.ok(&format!("cat /proc/{}/status", guest.pid_of("netd")?))?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    let kib: u64 = kib.ok_or_else(|| anyhow::anyhow!("no VmRSS in {status}"))?;
     assert!(kib < 8 << 10, "netd takes {kib} KiB");
     Ok(())
 }

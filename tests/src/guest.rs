@@ -12,6 +12,11 @@ use crate::device::Device;
 use crate::process::{self, Output};
 use crate::vm::limit;
 
+/// The process that PID 1 started for this service: the oldest of that command line.
+const PID: &str = "pid_of() { for p in /proc/[0-9]*; do [ \"$(tr '\\0' ' ' <$p/cmdline 2>/dev/null)\" ] && \
+    set -- $1 $(tr '\\0' ' ' <$p/cmdline) && [ \"$(awk '/^PPid/{print $2}' $p/status)\" = 1 ] && \
+    case \" $(tr '\\0' ' ' <$p/cmdline)\" in *\" $1 \"*) echo ${p#/proc/};; esac; set -- $1; done; }; ";
+
 /// How the client proves who it is.
 #[derive(Debug, Clone)]
 enum Proof {
@@ -184,6 +189,14 @@ impl Guest {
     /// As [`Guest::run`], and when its status is not 0.
     pub fn ok(&self, shell: &str) -> Result<String> {
         self.run(shell)?.ok().with_context(|| format!("in the guest: {shell}"))
+    }
+
+    /// The process of a service, or nothing while it does not run.
+    ///
+    /// # Errors
+    /// As [`Guest::ok`].
+    pub fn pid_of(&self, service: &str) -> Result<String> {
+        self.ok(&format!("{PID} pid_of {service} | head -n 1"))
     }
 
     /// What a command that must succeed prints as JSON.

@@ -27,3 +27,7 @@ pub const HOST_KEYS: &str = "/etc/ssh";
 pub const MOUNT_ROOT: &str = "/mnt";
 /// The `network` section of the injected document, for `netd` (0600).
 pub const NETWORK_WISHES: &str = "/run/rescue/network.json";
+/// `netd`'s socket (`SOCK_DGRAM`, root only), by which `rescue net` has it read its wishes again.
+pub const NET_CONTROL: &str = "/run/rescue/netd";
+/// What `netd` made of a network of which nothing was said, for its next run.
+pub const NETWORK_LADDER: &str = "/run/rescue/ladder.json";

@@ -15,6 +15,8 @@ mod log;
 mod modprobe;
 mod modules;
 mod mount;
+mod net;
+mod net_text;
 mod netd;
 mod power;
 mod probe;
@@ -46,6 +48,7 @@ const COMMANDS: &[Command] = &[
     probe::COMMAND,
     mount::COMMAND,
     umount::COMMAND,
+    net::COMMAND,
     log::COMMAND,
     power::REBOOT,
     power::POWEROFF,

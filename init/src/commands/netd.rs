@@ -43,15 +43,18 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         network,
         root: root.clone(),
         load: &load,
+        control: at(paths::NET_CONTROL),
+        reload: &|| wishes(&at(paths::NETWORK_WISHES)).map_err(|error| format!("{error:#}")),
         resolv_conf: at("/etc/resolv.conf"),
         report: at(paths::NET_REPORT),
+        ladder: at(paths::NETWORK_LADDER),
         say: &say,
     };
     net::daemon::run(settings).context("watching the network by netlink")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn wishes(path: &Path) -> anyhow::Result<Network> {
+pub(super) fn wishes(path: &Path) -> anyhow::Result<Network> {
     match sys::files::read_capped(path, MAX_WISHES) {
         Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Network::default()),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use rescue_schema::network::{Kind, Link as Wish, Network};
+use rescue_schema::network::{FailOverMac, Kind, Link as Wish, Network};
 
 use super::matching;
 use crate::sys::netlink::{Link, Make, bond_mode};
@@ -158,8 +158,10 @@ fn settle(
 ) {
     let name = || link.name.clone();
     let index = link.index;
-    let mac = match wish.kind {
+    let mac = match &wish.kind {
         Kind::Ethernet => wish.set_mac,
+        // It has that of whichever port is active.
+        Kind::Bond(bond) if bond.fail_over_mac == Some(FailOverMac::Active) => None,
         _ => wish.set_mac.or(wish.mac),
     };
     let controller = controller(network, wish).and_then(|id| index_of(network, bound, id));

@@ -39,7 +39,10 @@ pub fn describe(wish: &Wish) -> String {
 fn by_mac(wish: &Wish, cards: &[Card], _: &[Pci]) -> Option<u32> {
     let mac = wish.mac?;
     let same = |card: &&Card| card.mac.map(MacAddress) == Some(mac);
-    cards.iter().filter(same).min_by_key(|card| card.hidden).map(|card| card.index)
+    let found = cards.iter().filter(same).min_by_key(|card| card.hidden);
+    // A card that does not say what address it came with is known by the one that it was given.
+    let given = |card: &&Card| wish.set_mac.is_some() && card.mac.map(MacAddress) == wish.set_mac;
+    found.or_else(|| cards.iter().find(given)).map(|card| card.index)
 }
 
 fn by_path(wish: &Wish, cards: &[Card], _: &[Pci]) -> Option<u32> {

@@ -4,15 +4,17 @@
 //! what is to be built upon them, and [`links`] what each link is to be used for. On each of them [`protocol`]s run, thin shells of sockets
 //! around state machines without I/O (such as [`dhcp`], which asks for a [`lease`]). [`plan`] turns what
 //! they and the document bring into a comparable plan, [`apply`] hands the difference to the kernel,
-//! [`resolv`] merges name servers, and [`daemon`] is the loop that waits for events.
+//! [`resolv`] merges name servers, [`edit`] is a correction from the console of which [`control`] tells, and [`daemon`] is the loop that waits for events.
 //!
 //! To add a source of addresses, or what listens on the wire: a file in [`protocol`] and its row there.
 
 pub mod apply;
 pub mod build;
 pub mod cards;
+pub mod control;
 pub mod daemon;
 pub mod dhcp;
+pub mod edit;
 pub mod lacp;
 pub mod ladder;
 pub mod lease;

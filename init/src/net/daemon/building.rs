@@ -8,13 +8,19 @@ use rescue_schema::network::Network;
 use super::Daemon;
 use crate::net::build::{self, Step};
 use crate::net::cards::{Card, pci_cards};
+use crate::net::control::Order;
 use crate::net::links::{self, is_card};
 use crate::net::matching;
+use crate::net::protocol::Event;
 use crate::sys::netlink::{Change, Make};
 
 /// Rounds of steps until nothing is left to do: a VLAN on a VLAN on a bond takes four, and what the
 /// kernel undoes as soon as we have done it must not make a busy loop of us.
 const MOST_ROUNDS: usize = 12;
+
+/// How often the same step is taken while no link comes or goes: an engineer who takes a port out of
+/// its bond for the third time means it.
+const MOST_TIMES: u8 = 3;
 
 /// What is known of how links are to be built.
 #[derive(Default)]
@@ -23,8 +29,17 @@ pub(super) struct Building {
     cards: BTreeMap<u32, Card>,
     /// Steps that the kernel refused, and why; they are not tried again before something changes.
     refused: BTreeMap<Step, String>,
+    /// How often each step was taken since.
+    taken: BTreeMap<Step, u8>,
     /// What is wished and not there.
     pub(super) problems: Vec<String>,
+}
+
+impl Building {
+    fn begin_anew(&mut self) {
+        self.refused.clear();
+        self.taken.clear();
+    }
 }
 
 impl Daemon<'_> {
@@ -56,7 +71,7 @@ impl Daemon<'_> {
             Ok(links) => {
                 let links: BTreeMap<_, _> = links.into_iter().map(|link| (link.index, link)).collect();
                 if !links.keys().eq(self.links.keys()) {
-                    self.building.refused.clear();
+                    self.building.begin_anew();
                 }
                 for (index, link) in self.links.iter().filter(|(index, _)| !links.contains_key(index)) {
                     self.raised.remove(index);
@@ -82,6 +97,12 @@ impl Daemon<'_> {
             for step in steps {
                 if let Some(why) = self.building.refused.get(&step) {
                     self.building.problems.push(format!("{step}: {why}"));
+                    continue;
+                }
+                let times = self.building.taken.entry(step.clone()).or_default();
+                *times += 1;
+                if *times > MOST_TIMES {
+                    self.building.refused.insert(step, "something here undoes it".into());
                     continue;
                 }
                 taken = true;
@@ -153,10 +174,32 @@ impl Daemon<'_> {
         }
     }
 
+    /// Does what an engineer wants, and says what of it did not work.
+    pub(super) fn obey(&mut self, order: Order) -> String {
+        match order {
+            Order::Reload => match (self.settings.reload)() {
+                Ok(network) => {
+                    (self.settings.say)("the wishes have changed");
+                    self.wish(network);
+                }
+                Err(error) => return error,
+            },
+            Order::Retry => {
+                self.building.begin_anew();
+                self.look_at_links(&BTreeSet::new());
+                let all: Vec<u32> = self.ports.keys().copied().collect();
+                for index in all {
+                    self.step(index, &Event::Retry, |_, _| true);
+                }
+            }
+        }
+        self.building.problems.join("\n")
+    }
+
     /// Something else is wished from now on. What stands and is still wished is not touched.
     pub(super) fn wish(&mut self, network: Network) {
         self.network = network;
-        self.building.refused.clear();
+        self.building.begin_anew();
         self.look_at_links(&BTreeSet::new());
     }
 }

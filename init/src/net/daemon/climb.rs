@@ -2,13 +2,31 @@
 
 use std::time::Duration;
 
-use rescue_schema::network::{Kind, MacAddress};
+use rescue_schema::network::{Kind, MacAddress, Network};
 
-use super::Daemon;
+use super::{Daemon, Settings};
 use crate::net::ladder::{Decision, Rung, decide};
+use crate::sys::files::{read_capped, replace};
 use crate::sys::time::since_boot;
 
+/// Largest network that is read back, in bytes.
+const MAX_NETWORK: usize = 64 << 10;
+
+/// What an earlier run made of nothing said. Without it a bond that stands would be taken for an
+/// engineer's, and its lease would run out.
+pub(super) fn earlier(settings: &Settings<'_>) -> Option<Network> {
+    let bytes = read_capped(&settings.ladder, MAX_NETWORK).ok()?;
+    serde_json::from_slice(&bytes).ok().filter(|_| settings.network.links.is_empty())
+}
+
 impl Daemon<'_> {
+    /// Goes on from where an earlier run was.
+    pub(super) fn climb_back(&mut self) {
+        if let Some(network) = &self.climbed {
+            self.network = network.clone();
+        }
+    }
+
     /// Takes the next step where one is due. Nothing is done once a document or an engineer has said
     /// what the network is.
     pub(super) fn climb(&mut self) {
@@ -39,6 +57,11 @@ impl Daemon<'_> {
                             bond.links.join(" and ")
                         ));
                     }
+                }
+                let kept = serde_json::to_vec(&network).map_err(std::io::Error::from);
+                let kept = kept.and_then(|json| replace(&self.settings.ladder, 0o600, &json));
+                if let Err(error) = kept {
+                    (self.settings.say)(&format!("writing {}: {error}", self.settings.ladder.display()));
                 }
                 self.climbed = Some((*network).clone());
                 self.wish(*network);

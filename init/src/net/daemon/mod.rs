@@ -23,6 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use self::building::Building;
 use self::port::Port;
 pub use self::port::Role;
+use super::control::Control;
 use super::protocol::{Context, Event, Protocol};
 use crate::sys::netlink::{Change, Link, Monitor, Netlink};
 use crate::sys::time::since_boot;
@@ -38,6 +39,12 @@ pub struct Settings<'a> {
     pub resolv_conf: PathBuf,
     /// Where the report is written.
     pub report: PathBuf,
+    /// Where what the ladder made is kept for the next run.
+    pub ladder: PathBuf,
+    /// Where orders are taken.
+    pub control: PathBuf,
+    /// Reads the wishes again.
+    pub reload: &'a dyn Fn() -> Result<Network, String>,
     /// The folder below which /sys is looked at.
     pub root: PathBuf,
     /// Loads a kernel module with these parameters, or says why not.
@@ -75,8 +82,8 @@ struct Daemon<'a> {
 pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
     let mut monitor = Monitor::open()?;
     let mut daemon = Daemon {
+        climbed: climb::earlier(&settings),
         network: std::mem::take(&mut settings.network),
-        climbed: None,
         look_again: None,
         netlink: Netlink::open()?,
         links: BTreeMap::new(),
@@ -90,13 +97,20 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         before: standing::earlier_report(&settings.report),
         settings,
     };
+    daemon.climb_back();
+    let control = Control::open(&daemon.settings.control);
+    if let Err(error) = &control {
+        let path = daemon.settings.control.display();
+        (daemon.settings.say)(&format!("opening {path}: {error}; `rescue net` cannot give orders"));
+    }
+    let control = control.ok();
     daemon.look_at_everything()?;
     loop {
         daemon.timers();
         daemon.climb();
         daemon.publish();
         daemon.rest();
-        let (news, ready) = daemon.wait(&monitor)?;
+        let (news, ready) = daemon.wait(&monitor, control.as_ref())?;
         if news {
             match monitor.changes() {
                 Ok(changes) => daemon.changes(changes),
@@ -109,6 +123,13 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         }
         for (index, name) in ready {
             daemon.step(index, &Event::Readable, |other, _| other == name);
+        }
+        while let Some((order, from)) = control.as_ref().and_then(Control::next) {
+            let answer = daemon.obey(order);
+            daemon.publish();
+            if let Some(control) = &control {
+                control.answer(&from, &answer);
+            }
         }
     }
 }
@@ -175,6 +196,9 @@ impl Daemon<'_> {
         let changed = port.role != role;
         port.link = link;
         port.role = role;
+        if before != carrier || lost {
+            port.look(&self.settings.root);
+        }
         if changed {
             let new = port.choose();
             self.begin(index, &new);
@@ -237,7 +261,11 @@ impl Daemon<'_> {
     }
 
     /// Waits for the kernel's notifications, what arrives on the sockets, and the next deadline.
-    fn wait(&self, monitor: &Monitor) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
+    fn wait(
+        &self,
+        monitor: &Monitor,
+        control: Option<&Control>,
+    ) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
         let deadline = self.ports.values().filter_map(Port::deadline).chain(self.climbs_at()).min();
         let timeout = deadline.map(|at| at.saturating_sub(since_boot()));
         let timeout = timeout.map(|t| Timespec {
@@ -251,6 +279,8 @@ impl Daemon<'_> {
         }
         let mut fds = vec![PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN)];
         fds.extend(sockets.iter().map(|(.., fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
+        // Last, and only to wake: every turn of the loop looks for orders.
+        fds.extend(control.map(|control| PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

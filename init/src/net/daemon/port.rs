@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 use std::time::Duration;
 
 use rescue_schema::network;
 
 use crate::net::plan::{Brings, Plan, plan};
 use crate::net::protocol::{Event, PROTOCOLS, Place, Protocol};
+use crate::sys::files::read_trimmed;
 use crate::sys::netlink::{Address, Link, Origin};
 
 /// What is to be done with a link.
@@ -39,6 +41,10 @@ pub(super) struct Port {
     pub(super) protocols: Vec<(&'static str, Box<dyn Protocol>)>,
     /// What we have given to the link.
     pub(super) standing: Plan,
+    /// Where its card is, as udev's `ID_PATH`.
+    pub(super) path: Option<String>,
+    /// Its speed in Mbit/s while it has carrier, where the driver says it.
+    pub(super) speed: Option<u32>,
     /// It has had carrier, or an earlier run of this program had given it addresses.
     pub(super) woken: bool,
     /// Its MTU before any plan, in bytes.
@@ -56,6 +62,8 @@ impl Port {
     pub(super) fn new(link: Link, role: Role) -> Self {
         Self {
             mtu: link.mtu,
+            path: None,
+            speed: None,
             woken: link.carrier,
             link,
             role,
@@ -83,6 +91,13 @@ impl Port {
             }
         }
         new
+    }
+
+    /// Looks at what /sys below `root` says of it and netlink does not.
+    pub(super) fn look(&mut self, root: &Path) {
+        let said = read_trimmed(&root.join("sys/class/net").join(&self.link.name).join("speed"));
+        // -1 and 0 are the driver's "unknown".
+        self.speed = said.and_then(|text| text.parse().ok()).filter(|speed| *speed > 0 && self.link.carrier);
     }
 
     /// When the first of its protocols wants to be woken.

@@ -7,6 +7,7 @@ use rescue_schema::report::NetReport;
 use super::Daemon;
 use super::port::{Port, Role};
 use crate::net::apply::{apply, new_addresses};
+use crate::net::cards::Card;
 use crate::net::dhcp::frame;
 use crate::net::plan::Plan;
 use crate::net::protocol::Event;
@@ -30,6 +31,10 @@ impl Daemon<'_> {
     pub(super) fn adopt(&mut self, link: Link, role: Role) {
         let index = link.index;
         let mut port = Port::new(link, role);
+        port.look(&self.settings.root);
+        if port.role.card {
+            port.path = Card::observe(&self.settings.root, &port.link).id_path();
+        }
         port.standing = self.observe(index);
         port.woken |= !port.standing.addresses.is_empty();
         let before =

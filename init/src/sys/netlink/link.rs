@@ -1,8 +1,8 @@
 //! Links.
 
 use netlink_packet_route::link::{
-    InfoBond, InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-    VlanProtocol,
+    InfoBond, InfoBondPort, InfoData, InfoPortData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, VlanProtocol,
 };
 
 /// A network link as the kernel shows it.
@@ -16,6 +16,8 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// The address that the hardware came with, which a bond does not change.
     pub permanent_mac: Option<[u8; 6]>,
+    /// The address that it had when it became a port of a bond.
+    pub joined_mac: Option<[u8; 6]>,
     /// ARPHRD_ETHER.
     pub ethernet: bool,
     /// IFF_LOOPBACK.
@@ -46,7 +48,7 @@ impl Link {
     /// The address that tells which card it is.
     #[must_use]
     pub fn identity(&self) -> Option<[u8; 6]> {
-        self.permanent_mac.or(self.mac)
+        self.permanent_mac.or(self.joined_mac).or(self.mac)
     }
 }
 
@@ -91,6 +93,14 @@ fn kind(link: &mut Link, info: LinkInfo) {
                 }
             }
             link.vlan = id.map(|id| (id, service));
+        }
+        // The hardware's address, also of cards that do not say theirs.
+        LinkInfo::PortData(InfoPortData::BondPort(data)) => {
+            let said = data.into_iter().find_map(|item| match item {
+                InfoBondPort::PermHwaddr(bytes) => bytes.try_into().ok(),
+                _ => None,
+            });
+            link.joined_mac = said;
         }
         LinkInfo::Data(InfoData::Bond(data)) => {
             for item in data {

@@ -1,0 +1,171 @@
+//! Two network namespaces with cables between them: `s0`, `s1`, … at the one end, `c0`, `c1`, … at the
+//! other, where `rescue netd` runs. Needs root and `ip` (iproute2).
+
+// Each test program uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rescue_schema::report::{LinkReport, NetReport};
+
+pub struct Lab {
+    pub server: String,
+    pub client: String,
+    pub folder: tempfile::TempDir,
+    netd: Option<Child>,
+}
+
+impl Lab {
+    /// Namespaces with so many cables, the server's ends up.
+    pub fn new(name: &str, cables: u8) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "network namespaces need root: run this test as root");
+        let id = std::process::id();
+        let lab = Self {
+            server: format!("{name}-s{id}"),
+            client: format!("{name}-c{id}"),
+            folder: tempfile::tempdir().unwrap(),
+            netd: None,
+        };
+        std::fs::create_dir_all(lab.path("root/etc")).unwrap();
+        std::fs::create_dir_all(lab.path("root/run/rescue")).unwrap();
+        ip(&["netns", "add", &lab.server]);
+        ip(&["netns", "add", &lab.client]);
+        lab.at_server("link set lo up");
+        (0..cables).for_each(|n| lab.plug(n));
+        lab
+    }
+
+    /// A cable; its card in the client has the address 02:00:00:00:00:0N.
+    pub fn plug(&self, n: u8) {
+        self.at_server(&format!("link add s{n} type veth peer name c{n} netns {}", self.client));
+        self.at_client(&format!("link set c{n} address 02:00:00:00:00:0{n}"));
+        self.at_server(&format!("link set s{n} up"));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn wish(&self, json: &str) {
+        std::fs::write(self.path("root/run/rescue/network.json"), json).unwrap();
+    }
+
+    pub fn start(&mut self) {
+        let log = File::options().append(true).create(true).open(self.path("netd.log")).unwrap();
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.client, env!("CARGO_BIN_EXE_rescue"), "netd", "--verbose"])
+            .arg("--root")
+            .arg(self.path("root"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("starting netd by `ip netns exec`");
+        self.netd = Some(child);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        end(self.netd.take());
+    }
+
+    /// `rescue net ARGS…` in the client's namespace.
+    pub fn net(&self, args: &[&str]) -> Output {
+        Command::new("ip")
+            .args(["netns", "exec", &self.client, env!("CARGO_BIN_EXE_rescue"), "net", "--root"])
+            .arg(self.path("root"))
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("netd.log")).unwrap_or_default()
+    }
+
+    pub fn report(&self) -> NetReport {
+        serde_json::from_slice(&std::fs::read(self.path("root/run/rescue/net.json")).unwrap_or_default())
+            .unwrap_or_default()
+    }
+
+    pub fn link(&self, name: &str) -> LinkReport {
+        self.report().links.into_iter().find(|link| link.name == name).unwrap_or_default()
+    }
+
+    pub fn resident_kib(&self) -> u64 {
+        let pid = self.netd.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    #[track_caller]
+    pub fn at_server(&self, args: &str) -> String {
+        ip(&[&["-n", &self.server][..], &words(args)].concat())
+    }
+
+    #[track_caller]
+    pub fn at_client(&self, args: &str) -> String {
+        ip(&[&["-n", &self.client][..], &words(args)].concat())
+    }
+
+    /// Whether the server reaches the client: a refused connection comes from there as well.
+    pub fn reaches(&self, address: &str) -> bool {
+        let namespace = File::open(Path::new("/run/netns").join(&self.server)).unwrap();
+        let to = std::net::SocketAddr::new(address.parse().unwrap(), 9);
+        let asked = std::thread::spawn(move || {
+            // This thread alone moves to the other namespace.
+            nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            std::net::TcpStream::connect_timeout(&to, Duration::from_millis(500)).map(drop)
+        });
+        match asked.join().unwrap() {
+            Ok(()) => true,
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        }
+    }
+
+    #[track_caller]
+    pub fn until(&self, seconds: u64, what: &str, mut met: impl FnMut(&Self) -> bool) {
+        let start = Instant::now();
+        while !met(self) {
+            if start.elapsed() > Duration::from_secs(seconds) {
+                panic!(
+                    "no {what} within {seconds} s\nnetd:\n{}\nreport: {:#?}\nkernel:\n{}",
+                    self.log(),
+                    self.report(),
+                    self.at_client("addr")
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.kill();
+        for name in [&self.server, &self.client] {
+            let _ = Command::new("ip").args(["netns", "del", name]).status();
+        }
+    }
+}
+
+pub fn end(child: Option<Child>) {
+    if let Some(mut child) = child {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+#[track_caller]
+pub fn ip(args: &[&str]) -> String {
+    let out = Command::new("ip").args(args).output().expect("running ip (package iproute2)");
+    assert!(out.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
