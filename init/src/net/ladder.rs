@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use rescue_schema::network::{Bond, BondMode, Kind, Link, MacAddress, Network};
+use rescue_schema::network::{Bond, BondMode, Kind, Link, MAX_ENTRIES, MacAddress, Network};
 
 use super::lacp::Side;
 
@@ -65,58 +65,64 @@ pub enum Decision {
 /// the empty one.
 #[must_use]
 pub fn decide(cards: &[Rung], answered: bool, standing: &Network, now: Duration) -> Decision {
-    if answered {
-        return Decision::Stay(None);
+    let wants = |card: &Rung| card.partner.filter(|partner| partner.side.is_aggregatable());
+    // What is bonded stays bonded, in the order of the bonds, whose names come of it.
+    let mut groups: Vec<Group> = Vec::new();
+    for link in standing.links.iter().filter(|link| matches!(link.kind, Kind::Bond(_))) {
+        let of = |card: &&Rung| link.below().contains(&id(card.mac));
+        let partner = cards.iter().filter(of).find_map(wants);
+        // A card that is gone has nothing to be a port with.
+        let ports: Vec<MacAddress> = link.below().iter().filter_map(|id| id.parse().ok()).collect();
+        groups.push(Group { ports, partner });
     }
-    let mut next = Network { dns: standing.dns.clone(), ..Network::default() };
     let mut look_again: Option<Duration> = None;
-    // What is bonded stays bonded.
-    let bonded = |mac: MacAddress| {
-        let id = id(mac);
-        standing.links.iter().position(|link| link.below().contains(&id))
-    };
-    let mut groups: Vec<(Option<usize>, Vec<MacAddress>, Option<Partner>)> = Vec::new();
     for card in cards {
-        let partner = card.partner.filter(|partner| partner.side.is_aggregatable());
-        let old = bonded(card.mac);
-        let is_ripe = |partner: &Partner| {
-            let ripe = partner.since + PATIENCE;
-            if ripe > now {
-                look_again = Some(look_again.map_or(ripe, |other| other.min(ripe)));
-            }
-            ripe <= now
-        };
-        let ripe = old.is_some() || partner.as_ref().is_some_and(is_ripe);
-        if !ripe {
+        let Some(partner) = wants(card) else { continue };
+        if groups.iter().any(|group| group.ports.contains(&card.mac)) {
             continue;
         }
-        let group = groups.iter_mut().find(|(bond, _, with)| match (old, partner) {
-            (Some(old), _) => *bond == Some(old),
-            (None, Some(partner)) => with.is_some_and(|with| with.is(&partner.side)),
-            (None, None) => false,
-        });
-        match group {
-            Some((_, ports, with)) if ports.len() < MOST_PORTS => {
-                ports.push(card.mac);
-                *with = with.or(partner);
+        let is_same = |other: Option<Partner>| other.is_some_and(|other| other.is(&partner.side));
+        if let Some(group) = groups.iter_mut().find(|group| is_same(group.partner)) {
+            if group.ports.len() < MOST_PORTS {
+                group.ports.push(card.mac);
             }
-            Some(_) => {}
-            None => groups.push((old, vec![card.mac], partner)),
+            continue;
+        }
+        // An answer anywhere ends the climb: the machine can be reached.
+        if answered {
+            continue;
+        }
+        // The first that is heard counts for all of the aggregate.
+        let since =
+            cards.iter().filter_map(wants).filter(|other| is_same(Some(*other))).map(|other| other.since);
+        let ripe = since.min().unwrap_or(partner.since) + PATIENCE;
+        match ripe <= now {
+            true => groups.push(Group { ports: vec![card.mac], partner: Some(partner) }),
+            false => look_again = Some(look_again.map_or(ripe, |other| other.min(ripe))),
         }
     }
     if groups.is_empty() {
         return Decision::Stay(look_again);
     }
-    // Bonds keep their place, and with it their name.
-    groups.sort_by_key(|(old, ..)| old.unwrap_or(usize::MAX));
-    for card in cards {
-        let is_port = groups.iter().any(|(_, ports, _)| ports.contains(&card.mac));
-        next.links.push(self::card(card.mac, !is_port));
+    let mut next = Network { dns: standing.dns.clone(), ..Network::default() };
+    let ports = || groups.iter().flat_map(|group| &group.ports).copied();
+    let alone = cards.iter().map(|card| card.mac).filter(|mac| ports().all(|port| port != *mac));
+    next.links.extend(ports().map(|mac| card(mac, false)));
+    next.links.extend(alone.map(|mac| card(mac, true)));
+    next.links.extend(groups.iter().enumerate().map(|(number, group)| bond(number, &group.ports)));
+    let is_there = next.links.iter().all(|link| standing.links.contains(link));
+    let fits = next.links.len() <= MAX_ENTRIES;
+    match is_there || !fits {
+        true => Decision::Stay(look_again),
+        false => Decision::Climb(Box::new(next)),
     }
-    for (number, (_, ports, _)) in groups.iter().enumerate() {
-        next.links.push(bond(number, ports));
-    }
-    if next == *standing { Decision::Stay(look_again) } else { Decision::Climb(Box::new(next)) }
+}
+
+/// Cards of one aggregate.
+struct Group {
+    ports: Vec<MacAddress>,
+    /// None while none of them is spoken to.
+    partner: Option<Partner>,
 }
 
 fn id(mac: MacAddress) -> String {
@@ -222,6 +228,30 @@ mod tests {
         let cards = [rung(A, Some(&one)), rung(B, Some(&late))];
         let second = climbed(decided(&cards, &first, 36));
         assert_eq!(bonds(&second), [("bond0", vec![A.to_string(), B.to_string()])]);
+        // It joins although the machine is reached by now; another aggregate is not made for that.
+        let other = partner(2, 7, 3);
+        let with_other = [cards[0], cards[1], rung(C, Some(&other))];
+        let Decision::Climb(third) = decide(&with_other, true, &first, Duration::from_secs(30)) else {
+            panic!()
+        };
+        assert_eq!(bonds(&third), [("bond0", vec![A.to_string(), B.to_string()])]);
+        assert_eq!(decide(&with_other, true, &third, Duration::from_secs(99)), Decision::Stay(None));
+    }
+
+    #[test]
+    fn ports_of_one_aggregate_become_ripe_together() {
+        let (one, two) = (partner(1, 7, 2), partner(1, 7, 6));
+        let cards = [rung(A, Some(&two)), rung(B, Some(&one))];
+        let network = climbed(decided(&cards, &Network::default(), 7));
+        assert_eq!(bonds(&network), [("bond0", vec![A.to_string(), B.to_string()])]);
+    }
+
+    #[test]
+    fn a_card_that_is_pulled_out_takes_no_bond_along() {
+        let one = partner(1, 7, 2);
+        let network = climbed(decided(&[rung(A, Some(&one)), rung(B, Some(&one))], &Network::default(), 7));
+        assert_eq!(decided(&[rung(B, Some(&one))], &network, 99), Decision::Stay(None));
+        assert_eq!(decided(&[], &network, 99), Decision::Stay(None));
     }
 
     #[test]
@@ -232,10 +262,9 @@ mod tests {
         let want =
             [("bond0", vec![A.to_string()]), ("bond1", vec![B.to_string()]), ("bond2", vec![C.to_string()])];
         assert_eq!(bonds(&network), want);
-        // A new first card takes no name away.
+        // The kernel's order is another: no bond takes another's name for that.
         let cards = [rung(B, Some(&all[1])), rung(A, Some(&all[0])), rung(C, Some(&all[2]))];
-        let again = climbed(decided(&cards, &network, 9));
-        assert_eq!(bonds(&again), want);
+        assert_eq!(decided(&cards, &network, 9), Decision::Stay(None));
     }
 
     #[test]
