@@ -226,6 +226,34 @@ fn another_range_replaces_the_address() {
 }
 
 #[test]
+fn the_mtu_of_a_lease_ends_with_it() {
+    let mut lab = Lab::new("mtu");
+    lab.serve("10.9.0.50,10.9.0.60");
+    lab.start();
+    lab.until(5, "MTU of the lease", |lab| lab.kernel(&["link", "show", "dev", "c0"]).contains("mtu 1400"));
+    // SIGKILL; the next run knows from the report of this one what the MTU was before.
+    end(lab.netd.take());
+    lab.start();
+    lab.until(5, "lease after the crash", |lab| {
+        lab.log("netd.log").matches("stands from before").count() == 1
+    });
+    lab.until(5, "renewed lease", |lab| lab.log("dnsmasq.log").matches("DHCPACK").count() == 2);
+    assert!(lab.kernel(&["link", "show", "dev", "c0"]).contains("mtu 1400"));
+    // An engineer prefers a static address: the lease is no more.
+    lab.stop_serving();
+    let net = ["net", "--root"];
+    let root = lab.path("root").display().to_string();
+    let done = Command::new("ip")
+        .args(["netns", "exec", &lab.client, env!("CARGO_BIN_EXE_rescue")])
+        .args(net)
+        .args([&root, "set", "c0", "10.9.0.7/24"])
+        .status();
+    assert!(done.unwrap().success());
+    lab.until(5, "MTU of before", |lab| lab.kernel(&["link", "show", "dev", "c0"]).contains("mtu 1500"));
+    assert_eq!(lab.kernel(&["addr", "show", "dev", "c0"]).matches("inet ").count(), 1);
+}
+
+#[test]
 fn a_server_that_comes_late_is_heard() {
     let mut lab = Lab::new("late");
     lab.start();

@@ -63,6 +63,74 @@ impl AsFd for DhcpSocket {
     }
 }
 
+/// A socket that receives the ARP packets at one link whose senders claim one of some addresses.
+#[derive(Debug)]
+pub struct ArpSocket {
+    fd: OwnedFd,
+    index: u32,
+}
+
+impl ArpSocket {
+    /// Most addresses that one filter holds; further ones are not watched.
+    pub const MOST: usize = 64;
+
+    /// Opens it on the link of this index, for these addresses.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn open(index: u32, addresses: &[Ipv4Addr]) -> io::Result<Self> {
+        let fd = raw_socket()?;
+        attach_filter(&fd, &claims(addresses))?;
+        bind(&fd, index, ETH_P_ARP)?;
+        Ok(Self { fd, index })
+    }
+
+    /// Watches these addresses instead.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn watch(&self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        attach_filter(&self.fd, &claims(addresses))
+    }
+
+    /// Broadcasts an ARP packet (from the hardware type on).
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub fn broadcast(&self, packet: &[u8]) -> io::Result<()> {
+        send(&self.fd, self.index, ETH_P_ARP, packet)
+    }
+
+    /// The next packet, cut to the length of `buffer`; `None` when there is none.
+    ///
+    /// # Errors
+    /// Those of the link.
+    pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+        match rustix::io::read(&self.fd, &mut *buffer) {
+            Ok(length) => Ok(buffer.get(..length)),
+            Err(rustix::io::Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl AsFd for ArpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// ARP packets whose sender's IPv4 address (at byte 14) is one of these.
+fn claims(addresses: &[Ipv4Addr]) -> Vec<libc::sock_filter> {
+    let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 14)];
+    for address in addresses.iter().take(ArpSocket::MOST) {
+        program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, u32::from(*address)));
+        program.push(op(libc::BPF_RET | libc::BPF_K, 0, 0, 0xffff));
+    }
+    program.push(op(libc::BPF_RET | libc::BPF_K, 0, 0, 0));
+    program
+}
+
 /// Broadcasts an ARP packet (from the hardware type on) from the link of this index.
 ///
 /// # Errors

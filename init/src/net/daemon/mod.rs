@@ -242,7 +242,7 @@ impl Daemon<'_> {
     /// Hands an event to the chosen protocols of a port, and does what they want done for it.
     fn step(&mut self, index: u32, event: &Event<'_>, chosen: impl Fn(&str, &dyn Protocol) -> bool) {
         let Some(port) = self.ports.get_mut(&index) else { return };
-        let mut context = Context::new(since_boot(), &port.link, self.settings.say);
+        let mut context = Context::new(since_boot(), &port.link, &self.links, self.settings.say);
         for (name, protocol) in &mut port.protocols {
             if chosen(name, protocol.as_ref()) {
                 protocol.step(event, &mut context);

@@ -37,8 +37,9 @@ impl Daemon<'_> {
         }
         port.standing = self.observe(index);
         port.woken |= !port.standing.addresses.is_empty();
-        let before =
-            self.before.links.iter().find(|old| old.name == port.link.name && old.mtu == port.link.mtu);
+        // Whatever the MTU is now: the earlier run may have been killed before it said what it had set.
+        let ours = !port.standing.addresses.is_empty();
+        let before = self.before.links.iter().find(|old| ours && old.name == port.link.name);
         if let Some(mtu) = before.map(|old| old.mtu_before).filter(|mtu| ![0, port.link.mtu].contains(mtu)) {
             port.mtu = mtu;
             port.standing.mtu = Some(port.link.mtu);
@@ -57,6 +58,9 @@ impl Daemon<'_> {
         let carrier = self.ports.get(&index).is_some_and(|port| port.link.carrier);
         self.say_of(index, if carrier { "carrier" } else { "no carrier" });
         self.apply(index, true);
+        if !left.is_empty() {
+            self.step(index, &Event::Given(&left), |_, _| true);
+        }
         self.begin(index, &new);
     }
 
@@ -97,12 +101,11 @@ impl Daemon<'_> {
         }
         apply(&mut self.netlink, &port.link, port.mtu, &port.standing, &next, |text| say(&text));
         self.unannounced.extend(new_addresses(&port.standing, &next).map(|address| (index, address)));
-        let is_new = |a: &&Address| !port.standing.addresses.iter().any(|b| a.address == b.address);
-        let given: Vec<Address> = next.addresses.iter().filter(is_new).cloned().collect();
+        let given = (at(&next) != at(&port.standing)).then(|| next.addresses.clone());
         let brought = port.sources(now).into_iter().flat_map(|(_, brings)| brings.addresses);
         port.until = brought.filter_map(|a| Some((a.prefix.address, now + a.valid?))).collect();
         port.standing = next;
-        if !given.is_empty() {
+        if let Some(given) = given {
             self.step(index, &Event::Given(&given), |_, _| true);
         }
     }

@@ -26,6 +26,10 @@ const MOST_REQUESTS: u32 = 4;
 /// From this try on the answer is wanted by broadcast, which gets through where unicast to an
 /// address not yet configured is lost.
 const BROADCAST_FROM: u32 = 3;
+/// How long we wait after declining an address (RFC 2131 3.1, point 5), and how often we do: a network
+/// in which every address seems taken (a gateway that answers for all) must not keep us off it.
+const DECLINE_WAIT: Duration = Duration::from_secs(10);
+const MOST_DECLINES: u32 = 2;
 /// Least wait in RENEWING and REBINDING (RFC 2131 4.4.5).
 const RENEW_WAIT: Duration = Duration::from_secs(60);
 
@@ -40,6 +44,8 @@ pub enum Event<'a> {
     Timer,
     /// A reply arrived.
     Reply(&'a Reply),
+    /// Another host has the address that was given to us.
+    Conflict,
 }
 
 /// What is to be done for it.
@@ -106,6 +112,8 @@ pub struct Machine {
     tries: u32,
     /// Refusals in a row: a server that offers and then refuses must not make a busy loop of us.
     naks: u32,
+    /// Addresses declined since there was carrier.
+    declines: u32,
     began: Duration,
     sent: Duration,
     wake: Option<Duration>,
@@ -122,6 +130,7 @@ impl Machine {
             xid: 0,
             tries: 0,
             naks: 0,
+            declines: 0,
             began: Duration::ZERO,
             sent: Duration::ZERO,
             wake: None,
@@ -180,11 +189,13 @@ impl Machine {
                 // The address stays: connections survive a cable that comes back.
                 self.state = State::Idle;
                 self.wake = None;
+                self.declines = 0;
             }
             Event::Timer => self.timer(now, &mut actions),
             Event::Reply(reply) if self.listening() && reply.xid == self.xid && reply.chaddr == self.mac => {
                 self.reply(reply, now, &mut actions);
             }
+            Event::Conflict => self.decline(now, &mut actions),
             Event::LinkUp | Event::Reply(_) => {}
         }
         actions
@@ -270,6 +281,22 @@ impl Machine {
         self.naks = 0;
         let left = held.at(|t| t.expire).map(|end| end.saturating_sub(now));
         actions.push(Action::Configure(Box::new(lease), left));
+    }
+
+    fn decline(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let bound = matches!(self.state, State::Bound | State::Renewing | State::Rebinding);
+        let Some(Held { address, server: Some(server), .. }) = self.held.filter(|_| bound) else { return };
+        if self.declines >= MOST_DECLINES {
+            return actions.push(Action::Say(format!("{address} is kept: others were taken as well")));
+        }
+        self.declines += 1;
+        self.enter(State::Selecting, now);
+        let transaction = Transaction { mac: self.mac, xid: self.xid, secs: 0, broadcast: false };
+        let message = encode(Ask::Decline { address, server }, transaction);
+        actions.push(Action::Say(format!("declining {address}; asking for another in 10 s")));
+        actions.push(Action::Broadcast(message, Ipv4Addr::UNSPECIFIED));
+        self.lose(actions);
+        self.wake = Some(now + DECLINE_WAIT);
     }
 
     fn refused(&mut self, now: Duration, actions: &mut Vec<Action>) {

@@ -21,6 +21,8 @@ pub(super) enum Ask {
     Select { address: Ipv4Addr, server: Ipv4Addr },
     /// Is this address still ours? (INIT-REBOOT)
     Verify { address: Ipv4Addr },
+    /// Another host has the address that was given (RFC 2131 3.1, point 5).
+    Decline { address: Ipv4Addr, server: Ipv4Addr },
     /// Longer, please (RENEWING, REBINDING).
     Extend { address: Ipv4Addr },
 }
@@ -54,14 +56,18 @@ pub(super) fn encode(ask: Ask, transaction: Transaction) -> Vec<u8> {
     }
 
     let mut options = DhcpOptions::new();
-    let kind = if matches!(ask, Ask::Discover { .. }) { MessageType::Discover } else { MessageType::Request };
+    let kind = match ask {
+        Ask::Discover { .. } => MessageType::Discover,
+        Ask::Decline { .. } => MessageType::Decline,
+        Ask::Select { .. } | Ask::Verify { .. } | Ask::Extend { .. } => MessageType::Request,
+    };
     options.insert(DhcpOption::MessageType(kind));
     match ask {
         Ask::Discover { wish: Some(address) } | Ask::Verify { address } => {
             options.insert(DhcpOption::RequestedIpAddress(address));
         }
         Ask::Discover { wish: None } => {}
-        Ask::Select { address, server } => {
+        Ask::Select { address, server } | Ask::Decline { address, server } => {
             options.insert(DhcpOption::RequestedIpAddress(address));
             options.insert(DhcpOption::ServerIdentifier(server));
         }
@@ -71,22 +77,25 @@ pub(super) fn encode(ask: Ask, transaction: Transaction) -> Vec<u8> {
     }
     let [a, b, c, d, e, f] = transaction.mac;
     options.insert(DhcpOption::ClientIdentifier(vec![1, a, b, c, d, e, f]));
-    options.insert(DhcpOption::MaxMessageSize(MAX_REPLY));
-    options.insert(DhcpOption::ClassIdentifier(b"rescue".to_vec()));
-    // Option 121 stands before 3, as RFC 3442 asks.
-    options.insert(DhcpOption::ParameterRequestList(vec![
-        OptionCode::SubnetMask,
-        OptionCode::ClasslessStaticRoute,
-        OptionCode::Router,
-        OptionCode::DomainNameServer,
-        OptionCode::Hostname,
-        OptionCode::DomainName,
-        OptionCode::InterfaceMtu,
-        OptionCode::AddressLeaseTime,
-        OptionCode::Renewal,
-        OptionCode::Rebinding,
-        OptionCode::DomainSearch,
-    ]));
+    // RFC 2131 table 5: who declines asks for nothing.
+    if !matches!(ask, Ask::Decline { .. }) {
+        options.insert(DhcpOption::MaxMessageSize(MAX_REPLY));
+        options.insert(DhcpOption::ClassIdentifier(b"rescue".to_vec()));
+        // Option 121 stands before 3, as RFC 3442 asks.
+        options.insert(DhcpOption::ParameterRequestList(vec![
+            OptionCode::SubnetMask,
+            OptionCode::ClasslessStaticRoute,
+            OptionCode::Router,
+            OptionCode::DomainNameServer,
+            OptionCode::Hostname,
+            OptionCode::DomainName,
+            OptionCode::InterfaceMtu,
+            OptionCode::AddressLeaseTime,
+            OptionCode::Renewal,
+            OptionCode::Rebinding,
+            OptionCode::DomainSearch,
+        ]));
+    }
     message.set_opts(options);
 
     let mut bytes = Vec::with_capacity(MIN_LENGTH);

@@ -244,3 +244,32 @@ fn extreme_leases_do_not_spin() {
         assert!(seconds != 1 || now >= s(10), "{now:?}");
     }
 }
+
+#[test]
+fn a_taken_address_is_declined_twice_and_then_kept() {
+    let mut now = Duration::from_secs(1);
+    let mut machine = Machine::new([2, 0, 0, 0, 0, 1], 7);
+    let decline = |actions: &[Action]| {
+        actions.iter().any(|a| matches!(a, Action::Broadcast(m, _) if m.windows(3).any(|w| w == [53, 1, 4])))
+    };
+    assert_eq!(machine.step(Event::Conflict, now), []);
+    machine.step(Event::LinkUp, now);
+    for round in 0..3 {
+        for kind in [Kind::Offer, Kind::Ack] {
+            let bytes = super::testing::reply(5, &[(1, &[255, 255, 255, 0]), (51, &[0, 0, 1, 0])]);
+            let mut reply = super::reply::parse_reply(&bytes).unwrap();
+            (reply.kind, reply.xid, reply.chaddr) = (kind, machine.xid, machine.mac);
+            machine.step(Event::Reply(&reply), now);
+        }
+        assert!(machine.holds(), "round {round}");
+        let actions = machine.step(Event::Conflict, now);
+        assert_eq!(decline(&actions), round < 2);
+        assert_eq!(machine.holds(), round == 2);
+        if round < 2 {
+            assert!(actions.contains(&Action::Release));
+            assert_eq!(machine.deadline(), Some(now + Duration::from_secs(10)));
+            now += Duration::from_secs(10);
+            assert!(matches!(machine.step(Event::Timer, now)[..], [Action::Broadcast(..)]));
+        }
+    }
+}

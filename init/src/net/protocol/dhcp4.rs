@@ -17,6 +17,8 @@ use crate::sys::random::unguarded;
 /// Replies that are read from one link before the others get their turn.
 const MOST_AT_ONCE: usize = 64;
 const SERVER_PORT: u16 = 67;
+/// How long after it was given an address is declined if another host has it: as long as we probe.
+const YOUNG: Duration = Duration::from_secs(5);
 
 /// The client of one port.
 pub(super) struct Dhcp4 {
@@ -24,6 +26,8 @@ pub(super) struct Dhcp4 {
     lease: Option<Box<Lease>>,
     /// When the lease ends; none for one without end.
     expires: Option<Duration>,
+    /// When this address was first given.
+    given: Option<Duration>,
     socket: Option<DhcpSocket>,
     unicast: Option<UdpSocket>,
 }
@@ -31,7 +35,7 @@ pub(super) struct Dhcp4 {
 impl Dhcp4 {
     pub(super) fn new(link: &Link) -> Self {
         let machine = Machine::new(link.mac.unwrap_or_default(), unguarded());
-        Self { machine, lease: None, expires: None, socket: None, unicast: None }
+        Self { machine, lease: None, expires: None, given: None, socket: None, unicast: None }
     }
 
     fn advance(&mut self, event: dhcp::Event<'_>, cx: &mut Context<'_>) {
@@ -61,6 +65,9 @@ impl Dhcp4 {
             }
             Action::Configure(lease, left) => {
                 let news = self.lease.as_ref() != Some(&lease);
+                if news {
+                    self.given = Some(cx.now);
+                }
                 self.expires = left.map(|left| cx.now + left);
                 self.lease = Some(lease);
                 cx.changed(news);
@@ -122,7 +129,15 @@ impl Protocol for Dhcp4 {
                     self.advance(dhcp::Event::LinkUp, cx);
                 }
             }
-            Event::LinkLocal(_) | Event::Router { .. } | Event::Given(_) | Event::Duplicate { .. } => {}
+            Event::Duplicate { address, .. } => {
+                let ours = self.lease.as_ref().is_some_and(|lease| IpAddr::V4(lease.address) == *address);
+                // Later than this somebody works over it, and the other host has come second.
+                let young = self.given.is_some_and(|at| cx.now.saturating_sub(at) < YOUNG);
+                if ours && young {
+                    self.advance(dhcp::Event::Conflict, cx);
+                }
+            }
+            Event::LinkLocal(_) | Event::Router { .. } | Event::Given(_) => {}
         }
     }
 

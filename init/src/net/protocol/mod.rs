@@ -7,10 +7,12 @@
 //! To add one: a file here with a type that is a [`Protocol`], and its row in [`PROTOCOLS`]. Nothing in
 //! the event loop names any of them.
 
+mod conflict;
 mod dhcp4;
 mod neighbours;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -46,11 +48,17 @@ pub struct Row {
 }
 
 /// Every kind. Where two bring the same, the first in this list counts; documents come before all.
+#[rustfmt::skip]
 pub const PROTOCOLS: &[Row] = &[
     Row {
         name: "dhcp4",
         wanted: |place| place.carries && place.wish.is_none_or(|wish| wish.dhcp4),
         make: |link| Box::new(dhcp4::Dhcp4::new(link)),
+    },
+    Row {
+        name: "conflict",
+        wanted: |place| place.carries && place.link.mac.is_some(),
+        make: |_| Box::new(conflict::Conflicts::default()),
     },
     // A port of a bond has a cable as well.
     Row {
@@ -81,7 +89,7 @@ pub enum Event<'a> {
         /// O
         other: bool,
     },
-    /// These addresses were just given to the link and were not there before.
+    /// The addresses that we give to the link are others than before; these are all of them.
     Given(&'a [Address]),
     /// Another host has an address of this link.
     Duplicate {
@@ -101,6 +109,7 @@ pub struct Context<'a> {
     /// The link.
     pub link: &'a Link,
     log: &'a dyn Fn(&str),
+    links: &'a BTreeMap<u32, Link>,
     /// Whether what it brings has changed, and whether that is news.
     pub(super) changed: Cell<Option<bool>>,
     /// Events for the other protocols of the port.
@@ -108,13 +117,24 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(now: Duration, link: &'a Link, log: &'a dyn Fn(&str)) -> Self {
-        Self { now, link, log, changed: Cell::new(None), told: Vec::new() }
+    pub(super) fn new(
+        now: Duration,
+        link: &'a Link,
+        links: &'a BTreeMap<u32, Link>,
+        log: &'a dyn Fn(&str),
+    ) -> Self {
+        Self { now, link, links, log, changed: Cell::new(None), told: Vec::new() }
     }
 
     /// A line for the log.
     pub fn say(&self, text: &str) {
         (self.log)(&format!("{}: {text}", self.link.name));
+    }
+
+    /// Whether one of this machine's links has this address.
+    pub fn is_own(&self, mac: [u8; 6]) -> bool {
+        let has = |link: &Link| [link.mac, link.permanent_mac, link.joined_mac].contains(&Some(mac));
+        self.links.values().any(has)
     }
 
     /// [`Protocol::brings`] has changed; `news` has the resulting plan said in the log.
