@@ -4,7 +4,7 @@
 //! ones. To add a target: its row, its function,
 //! and a folder of seeds.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use init::net::dhcp::{Event, Machine, frame};
 use init::net::ladder::{Decision, PATIENCE, Rung, decide};
 use init::net::lease::Lease;
 use init::net::neighbours::{Neighbours, parse_frame};
-use init::net::{parse_reply, plan};
+use init::net::{dhcp6, parse_reply, plan, ra};
 use init::sys::cmdline::Cmdline;
 use init::sys::notify::Notice;
 use init::{accounts, modules, ssh, sys};
@@ -46,6 +46,8 @@ pub(crate) const TARGETS: &[Target] = &[
     ("modalias", modalias),
     ("dhcp_reply", dhcp_reply),
     ("neighbour", neighbour),
+    ("dhcp6_reply", dhcp6_reply),
+    ("router_advert", router_advert),
     ("fstab", fstab_of_a_system),
     ("mountinfo", mounts),
     ("os_release", os_release),
@@ -212,6 +214,62 @@ fn neighbour(data: &[u8]) {
     let card = Rung { mac, partner: known.partner() };
     if let Decision::Climb(network) = decide(&[card], false, &Network::default(), now + PATIENCE) {
         network.validate("network").expect("a network that cannot be built");
+    }
+}
+
+/// A message to a DHCPv6 client that asks, twice over.
+fn dhcp6_reply(data: &[u8]) {
+    let Ok(reply) = dhcp6::reply::parse_reply(data) else { return };
+    let iaid = reply.associations.first().map_or(1, |ia| ia.iaid);
+    if let Ok(lease) = dhcp6::lease::Lease::from_reply(&reply, iaid, Duration::from_secs(1)) {
+        let never = |end: Option<Duration>| end.unwrap_or(Duration::MAX);
+        assert!(never(lease.renew) <= never(lease.rebind) && never(lease.rebind) <= never(lease.end()));
+        assert!((1..=4).contains(&lease.addresses.len()), "{lease:?}");
+    }
+    let names = |names: &[String]| names.iter().all(|n| !n.contains(char::is_control) && n.len() < 256);
+    assert!(names(&reply.search), "{reply:?}");
+    let Some(mac) = reply.client.get(4..).and_then(|mac| mac.try_into().ok()) else { return };
+    for mode in [dhcp6::Mode::Stateless, dhcp6::Mode::Stateful] {
+        let mut now = Duration::from_secs(1);
+        let mut machine = dhcp6::Machine::new(mac, 7);
+        let mut actions = machine.step(dhcp6::Event::Want(mode), now);
+        actions.extend(machine.step(dhcp6::Event::Ready, now));
+        for _ in 0..3 {
+            let mut answer = reply.clone();
+            let sent = actions.iter().rev().find_map(|action| match action {
+                dhcp6::Action::Send(message) => message.first_chunk().copied(),
+                _ => None,
+            });
+            answer.xid = sent.map_or(reply.xid, |[_, a, b, c]| u32::from_be_bytes([0, a, b, c]));
+            actions = machine.step(dhcp6::Event::Reply(&answer), now);
+            now = machine.deadline().unwrap_or(now).max(now);
+            actions.extend(machine.step(dhcp6::Event::Timer, now));
+            let _ = (machine.describe(), machine.dns());
+        }
+    }
+}
+
+/// An advertisement, said by two routers; and what it brings ends.
+fn router_advert(data: &[u8]) {
+    let Ok(advert) = ra::advert::parse_advert(data) else { return };
+    assert!(advert.prefixes.iter().all(|p| (1..=128).contains(&p.length)), "{advert:?}");
+    assert!(advert.mtu.is_none_or(|mtu| mtu >= 1280), "{advert:?}");
+    assert!(advert.search.iter().all(|(name, _)| !name.contains(char::is_control)), "{advert:?}");
+    let mut now = Duration::from_secs(1);
+    let mut machine = ra::Machine::new([2, 0, 0, 0, 0, 1], 7);
+    let _ = machine.step(ra::Event::LinkUp, now);
+    for router in [1, 2, 1] {
+        let from = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, router);
+        let _ = machine.step(ra::Event::Advert(from, &advert), now);
+        now += Duration::from_secs(1);
+    }
+    let table = machine.table();
+    assert!(table.routers.len() <= 2 && table.addresses.len() <= 8, "{table:?}");
+    for _ in 0..4 {
+        let next = machine.deadline().unwrap_or(now);
+        assert!(next >= now || next + Duration::from_secs(5) >= now, "{next:?} {now:?}");
+        now = now.max(next);
+        let _ = (machine.step(ra::Event::Timer, now), machine.describe());
     }
 }
 

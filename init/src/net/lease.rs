@@ -177,7 +177,7 @@ fn classful(address: Ipv4Addr) -> Ipv4Addr {
 }
 
 /// A host or domain name that may go into a file and onto a screen (RFC 1123 2.1).
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())

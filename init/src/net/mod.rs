@@ -14,6 +14,8 @@ pub mod cards;
 pub mod control;
 pub mod daemon;
 pub mod dhcp;
+pub mod dhcp6;
+mod domains;
 pub mod edit;
 pub mod lacp;
 pub mod ladder;
@@ -24,6 +26,7 @@ pub mod matching;
 pub mod neighbours;
 pub mod plan;
 pub mod protocol;
+pub mod ra;
 pub mod resolv;
 
 pub use dhcp::reply::parse_reply;

@@ -181,7 +181,7 @@ impl Plan {
     #[must_use]
     pub fn gateway(&self) -> Option<IpAddr> {
         let defaults = self.routes.iter().filter(|r| r.to.1 == 0 && r.table == MAIN_TABLE);
-        defaults.max_by_key(|r| r.to.0.is_ipv4()).and_then(|r| r.via)
+        defaults.min_by_key(|r| (r.to.0.is_ipv6(), r.metric)).and_then(|r| r.via)
     }
 }
 

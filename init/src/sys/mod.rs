@@ -8,6 +8,8 @@ pub mod block;
 pub mod cmdline;
 pub mod ending;
 pub mod files;
+pub mod icmp6;
+pub mod ipv6;
 pub mod kmod;
 pub mod kmsg;
 pub mod log;

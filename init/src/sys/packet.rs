@@ -155,7 +155,7 @@ pub fn dhcp_unicast(link: &str, address: Ipv4Addr) -> io::Result<UdpSocket> {
     Ok(fd.into())
 }
 
-fn raw_socket() -> io::Result<OwnedFd> {
+pub(super) fn raw_socket() -> io::Result<OwnedFd> {
     // SAFETY: no pointer is passed; the result is checked before it is owned.
     let fd = unsafe {
         libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
@@ -167,7 +167,7 @@ fn raw_socket() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn link_address(index: u32, protocol: u16, to: [u8; 6]) -> io::Result<libc::sockaddr_ll> {
+pub(super) fn link_address(index: u32, protocol: u16, to: [u8; 6]) -> io::Result<libc::sockaddr_ll> {
     let [a, b, c, d, e, f] = to;
     Ok(libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,

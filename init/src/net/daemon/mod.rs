@@ -25,6 +25,7 @@ use self::port::Port;
 pub use self::port::Role;
 use super::control::Control;
 use super::protocol::{Context, Event, Protocol};
+use crate::sys::ipv6;
 use crate::sys::netlink::{Change, Link, Monitor, Netlink};
 use crate::sys::time::since_boot;
 
@@ -67,6 +68,8 @@ struct Daemon<'a> {
     /// Links that we have set up: once only, because a card that an engineer sets down stays down.
     raised: BTreeSet<u32>,
     primary: Option<IpAddr>,
+    /// Since when there are addresses, but none that is worth telling.
+    poor_since: Option<Duration>,
     resolv: String,
     /// New addresses that neighbours have not been told of.
     unannounced: Vec<(u32, Ipv4Addr)>,
@@ -91,6 +94,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         building: Building::default(),
         raised: BTreeSet::new(),
         primary: None,
+        poor_since: None,
         resolv: String::new(),
         unannounced: Vec::new(),
         report: None,
@@ -149,12 +153,18 @@ impl Daemon<'_> {
         let index = address.index;
         let Some(port) = self.ports.get_mut(&index) else { return };
         let before = port.duplicates();
+        let mut after = Vec::new();
         let changed = match change {
             Change::Address(address) => port.saw(address),
-            Change::AddressGone(address) => port.lost(&address),
+            Change::AddressGone(address) => {
+                // The kernel itself takes one with a lifetime away when another host has it.
+                after.extend(address.duplicate.then_some(address.address));
+                port.lost(&address)
+            }
             Change::Link(_) | Change::LinkGone(_) => false,
         };
-        let found: Vec<IpAddr> = port.duplicates().into_iter().filter(|ip| !before.contains(ip)).collect();
+        after.extend(port.duplicates());
+        let found: Vec<IpAddr> = after.into_iter().filter(|ip| !before.contains(ip)).collect();
         if changed {
             let event = Event::LinkLocal(port.link_local);
             self.step(index, &event, |_, _| true);
@@ -169,6 +179,9 @@ impl Daemon<'_> {
     fn place_all(&mut self, roles: BTreeMap<u32, Role>, lost: &BTreeSet<u32>) {
         for link in self.links.values().filter(|link| !link.up && !self.raised.contains(&link.index)) {
             let wanted = link.loopback || roles.get(&link.index).is_some_and(|role| role.raise);
+            if wanted && !link.loopback {
+                ipv6::take_over(&link.name);
+            }
             if wanted && let Err(error) = self.netlink.set_up(link.index) {
                 (self.settings.say)(&format!("{}: setting it up: {error}", link.name));
             }
@@ -266,7 +279,8 @@ impl Daemon<'_> {
         monitor: &Monitor,
         control: Option<&Control>,
     ) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
-        let deadline = self.ports.values().filter_map(Port::deadline).chain(self.climbs_at()).min();
+        let deadline = self.ports.values().filter_map(Port::deadline);
+        let deadline = deadline.chain(self.publish_deadline()).chain(self.climbs_at()).min();
         let timeout = deadline.map(|at| at.saturating_sub(since_boot()));
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),

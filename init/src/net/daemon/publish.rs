@@ -1,7 +1,8 @@
 //! What the daemon tells others: PID 1, resolvers, `rescue status` and `rescue net`.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use rescue_schema::network::{Dns, Kind, MacAddress};
 use rescue_schema::report::{DuplicateReport, LinkReport, NetReport, OriginReport};
@@ -14,6 +15,9 @@ use crate::sys::netlink::{Address, Origin};
 use crate::sys::notify::Notice;
 use crate::sys::time::since_boot;
 
+/// How long an address that is reached from nearby alone is kept back.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 impl Daemon<'_> {
     /// Tells everybody what has changed.
     pub(super) fn publish(&mut self) {
@@ -23,23 +27,37 @@ impl Daemon<'_> {
     }
 
     fn publish_address(&mut self) {
-        let here = |ip: IpAddr| {
-            self.ports.values().any(|port| port.standing.addresses.iter().any(|a| a.address == ip))
-        };
-        if self.primary.is_some_and(here) {
+        let mut ports: Vec<&Port> = self.ports.values().collect();
+        ports.sort_by_key(|port| (port.standing.gateway().is_none(), port.role.order));
+        let all = || ports.iter().flat_map(|port| &port.standing.addresses);
+        let here = |ip: IpAddr| all().find(|a| a.address == ip);
+        let known = self.primary.and_then(here);
+        if known.is_some_and(is_reachable) {
             return;
         }
-        // The first that has a way out, or else the first.
-        let mut ports: Vec<&Port> =
-            self.ports.values().filter(|port| !port.standing.addresses.is_empty()).collect();
-        ports.sort_by_key(|port| (port.standing.gateway().is_none(), port.role.order));
-        let next = ports.first().and_then(|port| port.standing.addresses.first()).map(|a| a.address);
+        // The first that has a way out, or else the first. One that is reached from here alone is told
+        // when nothing better came for a while: many networks have both, and the other is a moment later.
+        let better = all().find(|a| is_reachable(a));
+        let waited = self.poor_since.is_some_and(|since| since_boot() >= since + PATIENCE);
+        let next = better.or(known).or_else(|| all().next().filter(|_| waited));
+        self.poor_since = match next {
+            None if all().next().is_some() => self.poor_since.or(Some(since_boot())),
+            _ => None,
+        };
+        let next = next.map(|a| a.address);
+        if next == self.primary {
+            return;
+        }
         match next {
             Some(address) => Notice::Address(address).send(),
-            None if self.primary.is_some() => Notice::AddressLost.send(),
-            None => {}
+            None => Notice::AddressLost.send(),
         }
         self.primary = next;
+    }
+
+    /// When [`Self::publish`] has something to tell, whatever else happens.
+    pub(super) fn publish_deadline(&self) -> Option<Duration> {
+        self.poor_since.map(|since| since + PATIENCE)
     }
 
     fn publish_resolvers(&mut self) -> Dns {
@@ -164,6 +182,18 @@ fn origin(port: &Port, address: &Address) -> OriginReport {
         address: format!("{}/{}", address.address, address.length),
         by: by.into(),
         until: port.until.get(&address.address).map(std::time::Duration::as_secs),
+    }
+}
+
+/// Whether others than those nearby reach an address, as far as it tells: what a router alone gave may be
+/// unique to the site (RFC 4193) or of the kind that was given up for it (RFC 3879).
+fn is_reachable(address: &Address) -> bool {
+    let nearby = |ip: Ipv6Addr| matches!(ip.segments(), [0xfc00..=0xfeff, ..]);
+    match address.address {
+        IpAddr::V6(ip) => {
+            address.origin == Some(Origin::Static) || !nearby(ip) && address.preferred != Some(0)
+        }
+        IpAddr::V4(_) => true,
     }
 }
 

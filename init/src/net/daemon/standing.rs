@@ -12,6 +12,7 @@ use crate::net::dhcp::frame;
 use crate::net::plan::Plan;
 use crate::net::protocol::Event;
 use crate::sys::files::read_capped;
+use crate::sys::ipv6;
 use crate::sys::netlink::{Address, Link};
 use crate::sys::packet::send_arp;
 use crate::sys::time::since_boot;
@@ -30,6 +31,9 @@ impl Daemon<'_> {
     /// must outlive a crash of ours.
     pub(super) fn adopt(&mut self, link: Link, role: Role) {
         let index = link.index;
+        if role.carries && link.up {
+            ipv6::take_over(&link.name);
+        }
         let mut port = Port::new(link, role);
         port.look(&self.settings.root);
         if port.role.card {

@@ -9,7 +9,9 @@
 
 mod conflict;
 mod dhcp4;
+mod dhcp6;
 mod neighbours;
+mod router;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use rescue_schema::network;
 use rescue_schema::report::LinkReport;
 
+use super::dhcp6::Mode;
 use super::ladder::Partner;
 use super::plan::Brings;
 use crate::sys::netlink::{Address, Link, Origin};
@@ -55,6 +58,17 @@ pub const PROTOCOLS: &[Row] = &[
         wanted: |place| place.carries && place.wish.is_none_or(|wish| wish.dhcp4),
         make: |link| Box::new(dhcp4::Dhcp4::new(link)),
     },
+    Row { name: "router", wanted: follows_routers, make: |link| Box::new(router::Router::new(link)) },
+    Row {
+        name: "dhcp6",
+        wanted: |place| place.carries && place.wish.is_some_and(|wish| wish.dhcp6),
+        make: |link| Box::new(dhcp6::Dhcp6::new(link, Mode::Stateful)),
+    },
+    Row {
+        name: "dhcp6 as routers say",
+        wanted: |place| follows_routers(place) && !place.wish.is_some_and(|wish| wish.dhcp6),
+        make: |link| Box::new(dhcp6::Dhcp6::new(link, Mode::Off)),
+    },
     Row {
         name: "conflict",
         wanted: |place| place.carries && place.link.mac.is_some(),
@@ -67,6 +81,15 @@ pub const PROTOCOLS: &[Row] = &[
         make: |_| Box::new(neighbours::Listener::default()),
     },
 ];
+
+/// Unless a document says, where it gives no IPv6 address by hand.
+fn follows_routers(place: Place<'_>) -> bool {
+    let said = |wish: &network::Link| {
+        let by_hand = || wish.addresses.iter().any(|prefix| prefix.address.is_ipv6());
+        wish.accept_ra.unwrap_or_else(|| !by_hand())
+    };
+    place.carries && place.wish.is_none_or(said)
+}
 
 /// What happens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
