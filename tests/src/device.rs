@@ -99,6 +99,15 @@ impl DeviceBuilder {
         Ok(self)
     }
 
+    /// Says what the network is, as it stands in the document.
+    ///
+    /// # Errors
+    /// When it is no such section.
+    pub fn network(self, section: &serde_json::Value) -> Result<Self> {
+        let network: Network = serde_json::from_value(section.clone()).context("the network section")?;
+        Ok(self.with(|document| document.network = network))
+    }
+
     /// Changes the document in ways that have no name of their own here.
     pub fn with(mut self, change: impl FnOnce(&mut Document)) -> Self {
         change(&mut self.document);

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -10,6 +11,11 @@ use serde::de::DeserializeOwned;
 use crate::device::Device;
 use crate::process::{self, Output};
 use crate::vm::limit;
+
+/// The process that PID 1 started for this service: the oldest of that command line.
+const PID: &str = "pid_of() { for p in /proc/[0-9]*; do [ \"$(tr '\\0' ' ' <$p/cmdline 2>/dev/null)\" ] && \
+    set -- $1 $(tr '\\0' ' ' <$p/cmdline) && [ \"$(awk '/^PPid/{print $2}' $p/status)\" = 1 ] && \
+    case \" $(tr '\\0' ' ' <$p/cmdline)\" in *\" $1 \"*) echo ${p#/proc/};; esac; set -- $1; done; }; ";
 
 /// How the client proves who it is.
 #[derive(Debug, Clone)]
@@ -23,7 +29,10 @@ enum Proof {
 #[derive(Debug, Clone)]
 pub struct Guest {
     name: String,
+    host: String,
     port: u16,
+    /// The words that put the client into a network.
+    inside: Vec<String>,
     known_hosts: PathBuf,
     askpass: PathBuf,
     proof: Proof,
@@ -36,12 +45,27 @@ impl Guest {
     /// # Errors
     /// When its files cannot be written.
     pub fn new(device: &Device, name: &str, port: u16) -> Result<Self> {
-        let known_hosts = device.dir.join(format!("known_hosts.{port}"));
-        let line = format!("[127.0.0.1]:{port} {}\n", device.host_key_public);
+        Self::at(Vec::new(), device, name, "127.0.0.1", port)
+    }
+
+    /// The same in a network ([`crate::network::Network::prefix`]), at port 22 of this address.
+    ///
+    /// # Errors
+    /// As [`Guest::new`].
+    pub fn inside(inside: Vec<String>, device: &Device, name: &str, address: &str) -> Result<Self> {
+        Self::at(inside, device, name, address, 22)
+    }
+
+    fn at(inside: Vec<String>, device: &Device, name: &str, host: &str, port: u16) -> Result<Self> {
+        let known_hosts = device.dir.join(format!("known_hosts.{host}.{port}"));
+        let shown = if port == 22 { host.to_string() } else { format!("[{host}]:{port}") };
+        let line = format!("{shown} {}\n", device.host_key_public);
         std::fs::write(&known_hosts, line).with_context(|| format!("writing {}", known_hosts.display()))?;
         Ok(Self {
             name: name.into(),
+            host: host.into(),
             port,
+            inside,
             known_hosts,
             askpass: device.askpass.clone(),
             proof: Proof::Key(device.client_key.clone()),
@@ -68,7 +92,14 @@ impl Guest {
 
     /// The client's command line, for `words` in the guest.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new("ssh");
+        let mut command = match self.inside.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg("ssh");
+                command
+            }
+            None => Command::new("ssh"),
+        };
         let mut option = |text: String| {
             command.arg("-o").arg(text);
         };
@@ -96,7 +127,7 @@ impl Guest {
             }
         }
         command.args(["-F", "none", "-p", &self.port.to_string()]);
-        command.arg(format!("{}@127.0.0.1", self.name)).args(words);
+        command.arg(format!("{}@{}", self.name, self.host)).args(words);
         command.env_remove("SSH_AUTH_SOCK");
         command
     }
@@ -119,12 +150,53 @@ impl Guest {
             .with_context(|| format!("in the guest: {shell}"))
     }
 
+    /// Waits until it lets us in.
+    ///
+    /// # Errors
+    /// What the client said last, when it does not.
+    pub fn reach(&self) -> Result<()> {
+        let end = Instant::now() + limit(20);
+        loop {
+            match self.run("true") {
+                Ok(Output { status: 0, .. }) => return Ok(()),
+                result if Instant::now() > end => {
+                    return result.and_then(Output::ok).map(drop).context("reaching the guest by SSH");
+                }
+                _ => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+
+    /// Runs a command that must succeed until what it prints is as it should be.
+    ///
+    /// # Errors
+    /// What it printed last, when it does not come to that.
+    pub fn until(&self, shell: &str, mut is: impl FnMut(&str) -> bool) -> Result<()> {
+        let end = Instant::now() + limit(15);
+        loop {
+            let said = self.ok(shell)?;
+            if is(&said) {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < end, "{shell} still prints: {said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// What a command prints, trimmed; it must succeed.
     ///
     /// # Errors
     /// As [`Guest::run`], and when its status is not 0.
     pub fn ok(&self, shell: &str) -> Result<String> {
         self.run(shell)?.ok().with_context(|| format!("in the guest: {shell}"))
+    }
+
+    /// The process of a service, or nothing while it does not run.
+    ///
+    /// # Errors
+    /// As [`Guest::ok`].
+    pub fn pid_of(&self, service: &str) -> Result<String> {
+        self.ok(&format!("{PID} pid_of {service} | head -n 1"))
     }
 
     /// What a command that must succeed prints as JSON.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::device::{Device, DeviceBuilder};
 use crate::image::{Binaries, Image, cpio_of};
+use crate::network::Network;
 use crate::qemu::Start;
 use crate::vm::{Vm, VmBuilder, limit};
 
@@ -112,6 +113,22 @@ impl Lab<'_> {
     /// When no port is free.
     pub fn firmware(&self) -> Result<VmBuilder> {
         Ok(VmBuilder::new(Start::FirstDisk, &self.dir, self.name)?.links(Vec::new()))
+    }
+
+    /// As [`Lab::rescue`], with the drivers of bonds and VLANs in the image.
+    ///
+    /// # Errors
+    /// As [`Lab::rescue`].
+    pub fn rescue_bonding(&self, device: &Device) -> Result<VmBuilder> {
+        self.rescue(device)
+    }
+
+    /// A network of its own.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn network(&self) -> Result<Network> {
+        Network::new(&self.dir)
     }
 
     /// Makes what is kept between scenarios while no other scenario does.

@@ -58,6 +58,11 @@ pub enum Link {
         /// The host's port on 127.0.0.1.
         port: u16,
     },
+    /// A tap of the network that QEMU runs in ([`crate::network::Network`]).
+    Tap {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Link {
@@ -68,6 +73,8 @@ impl Link {
                 format!("user,id={id},restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22")
             }
             Self::Wire { port } => format!("socket,id={id},connect=127.0.0.1:{port}"),
+            // Whole frames: who reads them at the other end may know nothing of offloads.
+            Self::Tap { name } => format!("tap,id={id},ifname={name},script=no,downscript=no,vnet_hdr=off"),
         }
     }
 }
@@ -156,7 +163,11 @@ impl Machine {
         }
         for (n, link) in self.links.iter().enumerate() {
             add(&["-netdev", &link.netdev(&format!("net{n}"))]);
-            let card = format!("virtio-net-pci,id=nic{n},netdev=net{n},mac={},romfile=", mac(n));
+            // A bond speaks LACP by cards alone that say their speed.
+            let card = format!(
+                "virtio-net-pci,id=nic{n},netdev=net{n},mac={},speed=10000,duplex=full,romfile=",
+                mac(n)
+            );
             add(&["-device", &card]);
         }
         args

@@ -43,6 +43,16 @@ scenarios! {
     "../scenarios/init_panics.rs" init_panics;
     "../scenarios/key_login.rs" key_login;
     "../scenarios/leave_by_signal.rs" leave_by_signal;
+    "../scenarios/net_bond_lacp.rs" net_bond_lacp;
+    "../scenarios/net_dhcp_comes_back.rs" net_dhcp_comes_back;
+    "../scenarios/net_dhcp_lies.rs" net_dhcp_lies;
+    "../scenarios/net_hotplug.rs" net_hotplug;
+    "../scenarios/net_ladder_lacp.rs" net_ladder_lacp;
+    "../scenarios/net_ra_flood.rs" net_ra_flood;
+    "../scenarios/net_slaac.rs" net_slaac;
+    "../scenarios/net_static_v6.rs" net_static_v6;
+    "../scenarios/net_two_networks.rs" net_two_networks;
+    "../scenarios/net_vlan_on_bond.rs" net_vlan_on_bond;
     "../scenarios/no_disks.rs" no_disks;
     "../scenarios/no_network.rs" no_network;
     "../scenarios/nobody_without_credentials.rs" nobody_without_credentials;

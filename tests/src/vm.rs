@@ -12,11 +12,12 @@ use anyhow::{Context, Result, bail};
 use rescue_schema::report::Ready;
 use serde_json::{Value, json};
 
-use crate::console::Console;
+use crate::console::{Console, Mark};
 use crate::device::Device;
 use crate::guest::Guest;
+use crate::network::Network;
 use crate::process;
-use crate::qemu::{Accelerator, Drive, Link, Machine, QEMU, Start};
+use crate::qemu::{Accelerator, Drive, Link, Machine, QEMU, Start, mac};
 
 /// A machine in the making.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct VmBuilder {
     dir: PathBuf,
     scenario: String,
     outlives_us: bool,
+    /// The words that put QEMU into a network.
+    inside: Vec<String>,
 }
 
 impl VmBuilder {
@@ -43,6 +46,7 @@ impl VmBuilder {
             dir: dir.into(),
             scenario: scenario.into(),
             outlives_us: false,
+            inside: Vec::new(),
         })
     }
 
@@ -64,6 +68,13 @@ impl VmBuilder {
 
     /// Replaces the network cards.
     pub fn links(mut self, links: Vec<Link>) -> Self {
+        self.machine.links = links;
+        self
+    }
+
+    /// Puts it into a network, with these cards.
+    pub fn network(mut self, network: &Network, links: Vec<Link>) -> Self {
+        self.inside = network.prefix();
         self.machine.links = links;
         self
     }
@@ -104,15 +115,18 @@ impl VmBuilder {
         let args = self.machine.arguments(Accelerator::of_this_machine(), sockets.path(), &log);
         let words: Vec<String> = args.iter().map(|arg| process::quote(arg)).collect();
         std::fs::write(self.dir.join("qemu.sh"), format!("{QEMU} {}\n", words.join(" ")))?;
-        let mut command = match self.outlives_us {
-            true => Command::new(QEMU),
+        let mut command = match (self.inside.split_first(), self.outlives_us) {
+            (None, true) => Command::new(QEMU),
             // Should we be killed, the machine goes with us.
-            false => Command::new("setpriv"),
+            (None, false) => Command::new("setpriv"),
+            (Some((first, _)), _) => Command::new(first),
         };
-        if self.outlives_us {
-            std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        } else {
-            command.args(["--pdeathsig", "KILL", QEMU]);
+        match self.inside.get(1..) {
+            Some(rest) => drop(command.args(rest).arg(QEMU)),
+            None if self.outlives_us => {
+                std::os::unix::process::CommandExt::process_group(&mut command, 0);
+            }
+            None => drop(command.args(["--pdeathsig", "KILL", QEMU])),
         }
         let child = command
             .args(&args)
@@ -193,6 +207,19 @@ impl Vm {
         self.console.ready(limit(60))
     }
 
+    /// Waits until it says that it is reached at this address.
+    ///
+    /// # Errors
+    /// A verdict, when it does not come.
+    pub fn ready_at(&self, address: &str) -> Result<Ready> {
+        let what = format!("the ready line with {address}");
+        let is = |ready: &Ready| {
+            let host = ready.ssh.rsplit_once(':').map_or("", |(host, _)| host);
+            host.trim_matches(['[', ']']) == address
+        };
+        self.console.wait(&what, Mark::default(), limit(30), |line| Ready::find(line).filter(is))
+    }
+
     /// The loopback port that leads to its SSH server.
     ///
     /// # Errors
@@ -203,7 +230,7 @@ impl Vm {
             .iter()
             .find_map(|link| match link {
                 Link::User { ssh_port } => Some(*ssh_port),
-                Link::Wire { .. } => None,
+                Link::Wire { .. } | Link::Tap { .. } => None,
             })
             .context("this machine has no user network")
     }
@@ -214,6 +241,14 @@ impl Vm {
     /// When it has no user network, or the client's files cannot be written.
     pub fn ssh(&self, device: &Device, name: &str) -> Result<Guest> {
         Guest::new(device, name, self.ssh_port()?)
+    }
+
+    /// An SSH client as [`Vm::ssh`] has, in `network`, for a machine that has this address there.
+    ///
+    /// # Errors
+    /// When the client's files cannot be written.
+    pub fn ssh_in(&self, network: &Network, device: &Device, address: &str) -> Result<Guest> {
+        Guest::inside(network.prefix(), device, "root", address)
     }
 
     /// Waits until QEMU has ended: the machine was switched off, or reset with `-no-reboot`.
@@ -277,15 +312,29 @@ impl Vm {
         self.qmp.execute("device_add", &device).map(drop)
     }
 
-    /// Plugs a network card in.
+    /// Plugs in a network card with the MAC address of the `n`-th.
     ///
     /// # Errors
     /// As [`Vm::power_button`].
-    pub fn plug_network(&mut self, id: &str) -> Result<()> {
-        let netdev = json!({"type": "user", "id": format!("net-{id}"), "restrict": true});
-        self.qmp.execute("netdev_add", &netdev)?;
-        let device = json!({"driver": "virtio-net-pci", "netdev": format!("net-{id}"), "id": id});
-        self.qmp.execute("device_add", &device).map(drop)
+    pub fn plug_network(&mut self, n: usize, link: &Link) -> Result<()> {
+        let netdev: serde_json::Map<String, Value> = link
+            .netdev(&format!("net{n}"))
+            .split(',')
+            .enumerate()
+            .map(|(at, word)| match (at, word.split_once('=')) {
+                (0, _) => ("type".to_string(), json!(word)),
+                (_, Some((key, "on" | "off"))) => (key.to_string(), json!(word.ends_with("=on"))),
+                (_, pair) => {
+                    let (key, value) = pair.unwrap_or((word, ""));
+                    (key.to_string(), json!(value))
+                }
+            })
+            .collect();
+        self.qmp.execute("netdev_add", &Value::Object(netdev))?;
+        let id = format!("nic{n}");
+        let card = json!({"driver": "virtio-net-pci", "netdev": format!("net{n}"), "id": id, "mac": mac(n),
+            "speed": 10000, "duplex": "full"});
+        self.qmp.execute("device_add", &card).map(drop)
     }
 
     /// Asks the guest to let a device go, by the id or serial that it was plugged in with.

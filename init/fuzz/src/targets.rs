@@ -11,13 +11,16 @@ use std::time::Duration;
 use init::disk::source::{BUDGET, Reader, Source};
 use init::disk::{fstab, mount, mountinfo, probe, system, unmount};
 use init::net::dhcp::{Event, Machine, frame};
+use init::net::ladder::{Decision, PATIENCE, Rung, decide};
 use init::net::lease::Lease;
+use init::net::neighbours::{Neighbours, parse_frame};
 use init::net::{dhcp6, parse_reply, plan, ra};
 use init::sys::cmdline::Cmdline;
 use init::sys::notify::Notice;
 use init::{accounts, modules, ssh, sys};
 use rescue_schema::credentials::Document;
 use rescue_schema::crypt;
+use rescue_schema::network::Network;
 use rescue_schema::report::{
     BlockReport, LogLine, PartitionReport, ProbeReport, ProbeResult, Ready, StageLine,
 };
@@ -51,6 +54,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("uevent", uevent),
     ("modalias", modalias),
     ("dhcp_reply", dhcp_reply),
+    ("neighbour", neighbour),
     ("dhcp6_reply", dhcp6_reply),
     ("router_advert", router_advert),
     ("fstab", fstab_of_a_system),
@@ -258,6 +262,22 @@ fn asked(actions: &[init::net::dhcp::Action]) -> Option<u32> {
         }
         _ => None,
     })
+}
+
+/// A frame of LLDP, CDP or LACP: what is kept of it can be shown, and a bond of it can be built.
+fn neighbour(data: &[u8]) {
+    let Some(heard) = parse_frame(data) else { return };
+    let (now, mut known) = (Duration::from_secs(60), Neighbours::default());
+    known.hear(heard, now);
+    for neighbour in known.report() {
+        let line = neighbour.to_string();
+        assert!(line.len() <= 2048 && !line.contains(char::is_control), "{line:?}");
+    }
+    let mac = rescue_schema::network::MacAddress([2, 0, 0, 0, 0, 1]);
+    let card = Rung { mac, partner: known.partner() };
+    if let Decision::Climb(network) = decide(&[card], false, &Network::default(), now + PATIENCE) {
+        network.validate("network").expect("a network that cannot be built");
+    }
 }
 
 /// A message to a DHCPv6 client that asks, twice over.

@@ -35,3 +35,5 @@ pub const NETWORK_WISHES: &str = "/run/rescue/network.json";
 pub const NETWORK_IN_FORCE: &str = "/run/rescue/network-in-force.json";
 /// `netd`'s socket (`SOCK_DGRAM`, root only), by which `rescue net` has it read its wishes again.
 pub const NET_CONTROL: &str = "/run/rescue/netd";
+/// What `netd` made of a network of which nothing was said, for its next run.
+pub const NETWORK_LADDER: &str = "/run/rescue/ladder.json";

@@ -41,6 +41,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         reload: &|| net_wishes::read(&in_force).map_err(|error| format!("{error:#}")),
         resolv_conf: at("/etc/resolv.conf"),
         report: at(paths::NET_REPORT),
+        ladder: at(paths::NETWORK_LADDER),
         say: &say,
     };
     net::daemon::run(settings).context("watching the network by netlink")?;

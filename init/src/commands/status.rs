@@ -91,6 +91,12 @@ fn render(report: &StatusReport) -> String {
         }
         row("network", &line);
     }
+    for link in &report.network.links {
+        // Whoever says more comes first.
+        if let Some(neighbour) = link.neighbours.first() {
+            row("switch", &format!("{}: {neighbour}", link.name));
+        }
+    }
     match (&boot.closed, boot.logins.is_empty()) {
         (Some(why), _) => row("logins", &format!("nobody: {why}")),
         (None, false) => row("logins", &boot.logins.join(", ")),
@@ -120,7 +126,7 @@ fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rescue_schema::report::{BootReport, Ready, StageReport};
+    use rescue_schema::report::{BootReport, LinkReport, NeighbourReport, Ready, StageReport};
 
     fn report() -> StatusReport {
         StatusReport {
@@ -147,6 +153,29 @@ mod tests {
         );
         assert!(text.contains("430 of 512 MiB free, up 2 min"), "{text}");
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    }
+
+    #[test]
+    fn the_switch_is_one_line() {
+        let mut report = report();
+        let neighbour = |by: &str, system: &str, port: &str, vlans: &[&str]| NeighbourReport {
+            by: by.into(),
+            system: system.into(),
+            port: port.into(),
+            vlans: vlans.iter().map(ToString::to_string).collect(),
+            about: vec!["a long description".into()],
+        };
+        let neighbours = vec![
+            neighbour("lldp", "sw-17", "Eth17/1", &["7"]),
+            neighbour("lacp", "02:00:00:00:00:01", "2", &[]),
+        ];
+        report.network.links = vec![
+            LinkReport { name: "eth0".into(), neighbours, ..LinkReport::default() },
+            LinkReport { name: "eth1".into(), ..LinkReport::default() },
+        ];
+        let text = render(&report);
+        assert!(text.contains("  switch    eth0: sw-17 port Eth17/1, VLAN 7\n"), "{text}");
+        assert_eq!(text.matches("switch").count(), 1, "{text}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod kmod;
 pub mod kmsg;
 pub mod log;
 pub mod mounts;
+pub mod neighbours;
 pub mod netlink;
 pub mod notify;
 pub mod packet;

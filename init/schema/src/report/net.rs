@@ -94,7 +94,7 @@ pub struct DuplicateReport {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NeighbourReport {
-    /// How it is known: `lldp`, `lacp`.
+    /// How it is known: `lldp`, `cdp`, `lacp`.
     pub by: String,
     /// Its name, or else its MAC address.
     pub system: String,
@@ -104,6 +104,17 @@ pub struct NeighbourReport {
     pub vlans: Vec<String>,
     /// What else is worth knowing: its description, its management address.
     pub about: Vec<String>,
+}
+
+/// One line: switch, port, VLAN.
+impl std::fmt::Display for NeighbourReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} port {}", self.system, self.port)?;
+        match self.vlans.as_slice() {
+            [] => Ok(()),
+            vlans => write!(f, ", VLAN {}", vlans.join(", ")),
+        }
+    }
 }
 
 impl LinkReport {

@@ -4,6 +4,7 @@
 //! of those nothing here changes.
 
 mod building;
+mod climb;
 mod port;
 mod publish;
 mod standing;
@@ -39,6 +40,8 @@ pub struct Settings<'a> {
     pub resolv_conf: PathBuf,
     /// Where the report is written.
     pub report: PathBuf,
+    /// Where what the ladder made is kept for the next run.
+    pub ladder: PathBuf,
     /// Where orders are taken.
     pub control: PathBuf,
     /// Reads the wishes again.
@@ -55,6 +58,9 @@ struct Daemon<'a> {
     settings: Settings<'a>,
     /// What is wished now.
     network: Network,
+    /// What the ladder made of nothing said, and when it is to be looked at again.
+    climbed: Option<Network>,
+    look_again: Option<Duration>,
     netlink: Netlink,
     links: BTreeMap<u32, Link>,
     ports: BTreeMap<u32, Port>,
@@ -79,7 +85,9 @@ struct Daemon<'a> {
 pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
     let mut monitor = Monitor::open()?;
     let mut daemon = Daemon {
+        climbed: climb::earlier(&settings),
         network: std::mem::take(&mut settings.network),
+        look_again: None,
         netlink: Netlink::open()?,
         links: BTreeMap::new(),
         ports: BTreeMap::new(),
@@ -93,6 +101,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         before: standing::earlier_report(&settings.report),
         settings,
     };
+    daemon.climb_back();
     let control = Control::open(&daemon.settings.control);
     if let Err(error) = &control {
         let path = daemon.settings.control.display();
@@ -102,6 +111,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
     daemon.look_at_everything()?;
     loop {
         daemon.timers();
+        daemon.climb();
         daemon.publish();
         daemon.rest();
         let (news, ready) = daemon.wait(&monitor, control.as_ref())?;
@@ -270,7 +280,7 @@ impl Daemon<'_> {
         control: Option<&Control>,
     ) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
         let deadline = self.ports.values().filter_map(Port::deadline);
-        let deadline = deadline.chain(self.publish_deadline()).min();
+        let deadline = deadline.chain(self.publish_deadline()).chain(self.climbs_at()).min();
         let timeout = deadline.map(|at| at.saturating_sub(since_boot()));
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),

@@ -198,7 +198,7 @@ fn is_reachable(address: &Address) -> bool {
 }
 
 /// Addresses that say nothing of how the machine is reached.
-fn is_of_every_link(address: IpAddr) -> bool {
+pub(super) fn is_of_every_link(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address == Ipv4Addr::LOCALHOST,
         IpAddr::V6(address) => address.is_unicast_link_local() || address.is_loopback(),

@@ -10,6 +10,7 @@
 mod conflict;
 mod dhcp4;
 mod dhcp6;
+mod neighbours;
 mod router;
 
 use std::cell::Cell;
@@ -22,6 +23,7 @@ use rescue_schema::network;
 use rescue_schema::report::LinkReport;
 
 use super::dhcp6::Mode;
+use super::ladder::Partner;
 use super::plan::Brings;
 use crate::sys::netlink::{Address, Link, Origin};
 
@@ -71,6 +73,12 @@ pub const PROTOCOLS: &[Row] = &[
         name: "conflict",
         wanted: |place| place.carries && place.link.mac.is_some(),
         make: |_| Box::new(conflict::Conflicts::default()),
+    },
+    // A port of a bond has a cable as well.
+    Row {
+        name: "neighbours",
+        wanted: |place| place.card,
+        make: |_| Box::new(neighbours::Listener::default()),
     },
 ];
 
@@ -190,6 +198,11 @@ pub trait Protocol {
     /// Whether what stands of its origin stays although it does not bring it: it is being verified.
     fn keeps(&self) -> bool {
         false
+    }
+
+    /// Who at the other end of the cable wants an aggregate.
+    fn partner(&self) -> Option<Partner> {
+        None
     }
 
     /// Writes what it knows into the report.
