@@ -149,7 +149,10 @@ fn replay(target: Target, current: &Mutex<Vec<u8>>) -> Result<(), String> {
         for length in 0..seed.len().min(256) {
             check("cut short", &seed[..length])?;
         }
-        let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ name.bytes().fold(1, |h, b| h * 31 + u64::from(b)));
+        let mut random = Random(
+            0x9e37_79b9_7f4a_7c15
+                ^ name.bytes().fold(1, |h: u64, b| h.wrapping_mul(31).wrapping_add(u64::from(b))),
+        );
         for number in 0..CHANGED {
             check(&format!("change {number}"), &change(seed, &seeds, &mut random))?;
         }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use init::disk::source::{Reader, Source};
+use init::disk::source::{BUDGET, Reader, Source};
 use init::disk::{fstab, mount, mountinfo, probe, system, unmount};
 use init::net::dhcp::{Event, Machine, frame};
 use init::net::lease::Lease;
@@ -25,6 +25,8 @@ use rescue_schema::report::{
 #[path = "sparse.rs"]
 mod sparse;
 use sparse::Sparse;
+#[path = "seal.rs"]
+mod seal;
 
 /// A name, and what is done with each input. It must not panic, and not take long.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -46,6 +48,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("mountinfo", mounts),
     ("os_release", os_release),
     ("probe", image),
+    ("format", one_format),
     ("gpt", sealed_gpt),
     ("table", image),
     ("container", image),
@@ -261,6 +264,19 @@ fn os_release(data: &[u8]) {
 fn image(data: &[u8]) {
     if let Some(image) = Sparse::parse(data) {
         look(&image);
+    }
+}
+
+/// The name of a format, a NUL, and an image that this format alone looks at.
+fn one_format(data: &[u8]) {
+    let (name, image) = halves(data);
+    if let (Ok(name), Some(mut image)) = (std::str::from_utf8(name), Sparse::parse(image)) {
+        seal::seal(name, &mut image);
+        let reader = Reader::new(&image, image.sector);
+        for found in probe::ask_one(name, &reader) {
+            assert!(!found.kind.is_empty() && found.offset < image.size());
+        }
+        assert!(reader.spent() <= BUDGET);
     }
 }
 

@@ -1,8 +1,9 @@
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use rescue_schema::report::{ProbeReport, ProbeResult};
+use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
 use super::{Command, Usage};
 use crate::disk::{probe, source::Reader};
@@ -24,11 +25,9 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     };
     let source = block::open(Path::new(name)).with_context(|| format!("opening {name}"))?;
     let report = probe::image(&Reader::new(&source, 512));
-    if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", describe(name, &report, 0));
-    }
+    let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { describe(name, &report, 0) };
+    // Who reads it may have read enough: `rescue probe … | head`.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if report.result == ProbeResult::Unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -39,8 +38,20 @@ fn describe(name: &str, report: &ProbeReport, depth: usize) -> String {
     words.extend([&report.uuid, &report.version, &report.state].into_iter().flatten().cloned());
     let indent = "  ".repeat(depth);
     let mut text = format!("{indent}{name}: {}\n", clean(&words.join(" · ")));
+    let mut line = |mark: &str, words: &str| text.push_str(&format!("{indent}  {mark} {}\n", clean(words)));
+    if report.result == ProbeResult::Ambivalent {
+        line("!", "several formats are on it that contradict one another, the likeliest first");
+    }
     for note in &report.notes {
-        text.push_str(&format!("{indent}  ! {}\n", clean(note)));
+        line("!", note);
+    }
+    for signature in &report.signatures {
+        if report.signatures.len() > 1 {
+            line("-", &signature_words(signature));
+        }
+        if let Some(repair) = &signature.repair {
+            line("→", &repair.replace("DEV", name));
+        }
     }
     for p in &report.partitions {
         match &p.content {
@@ -49,6 +60,14 @@ fn describe(name: &str, report: &ProbeReport, depth: usize) -> String {
         }
     }
     text
+}
+
+fn signature_words(signature: &SignatureReport) -> String {
+    let mut words = vec![signature.kind.clone()];
+    words.extend(signature.label.as_ref().map(|label| format!("{label:?}")));
+    words.extend([&signature.uuid, &signature.version, &signature.state].into_iter().flatten().cloned());
+    words.push(format!("at byte {}", signature.offset));
+    words.join(" · ")
 }
 
 /// Labels are written by whoever made the disk; a terminal must not obey them.

@@ -34,11 +34,11 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     Ok(Some(found))
 }
 
-/// A container whose first superblock is gone: mkfs and macOS put the checkpoints behind it.
+/// A container whose first superblock is lost: mkfs and macOS put the checkpoints behind it.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let mut found = signature("apfs", "filesystem", 0, Proof::Checksum);
     found.state = Some("damaged".into());
-    found.notes.push("the container's first superblock is gone".into());
+    found.notes.push("the container's first superblock is lost".into());
     copies(reader, 1, 16, &mut found)?;
     let Some(first) = found.backups.first().copied() else { return Ok(None) };
     if let Some(sb) = reader.get(first, 4096)? {

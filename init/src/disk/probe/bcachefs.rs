@@ -29,6 +29,25 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     }))
 }
 
+/// A device whose first superblock is lost: the sector before it keeps the places of all.
+pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
+    let Some(layout) = reader.get(PLACE - 512, 512)?.filter(|b| MAGICS.iter().any(|magic| b.is(0, magic)))
+    else {
+        return Ok(None);
+    };
+    let count = usize::from(layout.u8(18).unwrap_or(0)).min(8);
+    for place in (0..count).filter_map(|n| layout.u64(24 + n * 8)?.checked_mul(512)).filter(|p| *p != PLACE) {
+        if let Some(mut found) = copy(reader, place)?.filter(|found| found.proof == Proof::Checksum) {
+            found.state = Some("damaged".into());
+            found.notes.push(format!("the first superblock is lost, its copy at byte {place} is whole"));
+            found.repair = Some("bcachefs recover-super DEV".into());
+            found.backups.push(place);
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
 fn copy(reader: &Reader<'_>, at: u64) -> Answer<SignatureReport> {
     let Some(sb) = reader.get(at, FIXED)? else { return Ok(None) };
     let mine = MAGICS.iter().any(|magic| sb.is(24, magic))

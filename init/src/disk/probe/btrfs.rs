@@ -100,12 +100,45 @@ fn describe(sb: &Bytes, offset: u64) -> SignatureReport {
     found
 }
 
-/// A file system whose first superblock is gone.
+/// Whether the root of the chunk tree, which the superblock itself says how to find, is there.
+pub(super) fn confirm(reader: &Reader<'_>, _: &SignatureReport) -> Answer<bool> {
+    let Some(sb) = reader.get(PLACES.into_iter().next().unwrap_or(0), LENGTH)? else { return Ok(None) };
+    let (Some(root), Some(own)) = (sb.u64(88), sb.u64(201)) else { return Ok(None) };
+    let end = 811 + sb.u32(160).and_then(|n| usize::try_from(n).ok()).unwrap_or(0).min(2048);
+    let mut at = 811;
+    while at + 17 + 80 <= end {
+        // btrfs_disk_key: its offset is the chunk's logical address; btrfs_chunk; btrfs_stripe.
+        let (Some(logical), Some(length), Some(stripes)) =
+            (sb.u64(at + 9), sb.u64(at + 17), sb.u16(at + 17 + 44))
+        else {
+            return Ok(None);
+        };
+        let chunk = at + 17;
+        if root.checked_sub(logical).is_some_and(|inside| inside < length) {
+            for stripe in (0..usize::from(stripes)).map(|n| chunk + 48 + n * 32) {
+                if let (Some(device), Some(physical)) = (sb.u64(stripe), sb.u64(stripe + 8))
+                    && device == own
+                {
+                    let place = physical.saturating_add(root - logical);
+                    let node = reader.get(place, 101)?;
+                    return Ok(Some(
+                        node.is_some_and(|n| n.slice(32, 16) == sb.slice(32, 16) && n.u64(48) == Some(root)),
+                    ));
+                }
+            }
+            return Ok(None);
+        }
+        at = chunk + 48 + usize::from(stripes) * 32;
+    }
+    Ok(None)
+}
+
+/// A file system whose first superblock is lost.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let found = damaged(reader, signature("btrfs", "filesystem", 0, Proof::Magic))?;
     Ok(found.backups.first().copied().map(|place| SignatureReport {
         offset: place + 64,
-        notes: [vec!["the first superblock is gone".into()], found.notes.clone()].concat(),
+        notes: [vec!["the first superblock is lost".into()], found.notes.clone()].concat(),
         ..found
     }))
 }

@@ -43,12 +43,13 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     Ok(Some(found))
 }
 
-/// A volume whose first boot sector is gone.
+/// A volume whose first boot sector is lost.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     Ok(backup(reader)?.map(|(place, boot)| {
         let mut found = describe(&boot, place + 3);
+        found.label = label(reader, &boot).ok().flatten();
         found.state = Some("damaged".into());
-        found.notes.push(format!("the first boot region is gone, its backup at byte {place} is whole"));
+        found.notes.push(format!("the first boot region is lost, its backup at byte {place} is whole"));
         found.repair = Some("fsck.exfat DEV".into());
         found.backups.push(place);
         found.proof = Proof::Checksum;

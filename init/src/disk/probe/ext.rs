@@ -9,6 +9,7 @@ const HAS_JOURNAL: u32 = 0x4;
 const NEEDS_RECOVERY: u32 = 0x4;
 const JOURNAL_DEVICE: u32 = 0x8;
 const SIXTY_FOUR_BIT: u32 = 0x80;
+const MMP: u32 = 0x100;
 const METADATA_CSUM: u32 = 0x400;
 /// Compatible-for-reading features that ext2 and ext3 know: sparse_super, large_file, btree_dir.
 const OLD_RO_COMPAT: u32 = 0x7;
@@ -25,15 +26,43 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         found.state = Some("damaged".into());
         let backups = backups(reader)?;
         found.notes.push(format!("the superblock's checksum is wrong{}", at_blocks(&backups)));
+        if let Some(backup) = backups.first()
+            && let Some(copy) = reader.get(backup.at, 1024)?.and_then(|b| parse(&b))
+        {
+            (found.uuid, found.label, found.size) = (copy.uuid, copy.label, copy.size);
+            (found.kind, found.block_size) = (copy.kind, copy.block_size);
+        }
         found.repair = backups.first().map(command);
         found.backups = backups.iter().map(|b| b.at).collect();
     } else if superblock.u32(0x64).unwrap_or(0) & METADATA_CSUM != 0 {
         found.proof = Proof::Checksum;
     }
+    found.notes.extend(in_use(reader, &superblock)?);
     Ok(Some(found))
 }
 
-/// What is left of a file system whose primary superblock is gone. Asked only where nothing else was
+/// Multiple mount protection (ext4: `struct mmp_struct`): who has it mounted keeps counting in a block of
+/// its own, and a machine beside this one may be that.
+fn in_use(reader: &Reader<'_>, sb: &Bytes) -> Answer<String> {
+    let block = sb.u32(0x18).map_or(0, |log| 1024u64 << log.min(6));
+    let place = sb.u64(0x168).and_then(|number| number.checked_mul(block));
+    let Some(place) = place.filter(|_| sb.u32(0x60).unwrap_or(0) & MMP != 0) else { return Ok(None) };
+    let Some(mmp) = reader.get(place, 112)?.filter(|b| b.u32(0) == Some(0x004d_4d50)) else {
+        return Ok(None);
+    };
+    Ok(match mmp.u32(4) {
+        Some(0xff4d_4d50) | None => None,
+        Some(0xe24d_4d50) => Some("e2fsck may be at work on it, on another machine".into()),
+        Some(_) => {
+            let node = mmp.text(16, 64).unwrap_or_else(|| "another machine".into());
+            Some(format!(
+                "it may be mounted on {node} now: its protection against a second mount was not released"
+            ))
+        }
+    })
+}
+
+/// What is left of a file system whose primary superblock is lost. Asked only where nothing else was
 /// found: the backups of an older file system survive most reformatting.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let backups = backups(reader)?;
@@ -42,7 +71,7 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some(mut found) = parse(&superblock) else { return Ok(None) };
     found.offset = first.at + 56;
     found.state = Some("damaged".into());
-    found.notes.push(format!("the primary superblock is gone{}", at_blocks(&backups)));
+    found.notes.push(format!("the primary superblock is lost{}", at_blocks(&backups)));
     found.repair = Some(command(first));
     found.backups = backups.iter().map(|b| b.at).collect();
     Ok(Some(found))

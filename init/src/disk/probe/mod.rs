@@ -38,7 +38,7 @@ mod vfat;
 mod xfs;
 mod xfs_log;
 
-use rescue_schema::report::{ProbeReport, Proof, SignatureReport};
+use rescue_schema::report::{ProbeReport, ProbeResult, Proof, SignatureReport};
 
 use super::source::{Answer, Reader, Unreadable};
 use super::table;
@@ -82,10 +82,10 @@ const FILE_SYSTEMS: &[Format] = &[
     Format::new("swap", swap::probe),
     Format::new("xfs", xfs::probe).remains(xfs::remains).confirm(xfs::confirm),
     Format::new("xfs_external_log", xfs::log).remains(xfs::log_remains),
-    Format::new("btrfs", btrfs::probe).remains(btrfs::remains),
+    Format::new("btrfs", btrfs::probe).remains(btrfs::remains).confirm(btrfs::confirm),
     Format::new("ext", ext::probe).remains(ext::remains).confirm(ext::confirm),
     Format::new("f2fs", f2fs::probe),
-    Format::new("bcachefs", bcachefs::probe),
+    Format::new("bcachefs", bcachefs::probe).remains(bcachefs::remains),
     Format::new("ntfs", ntfs::probe).remains(ntfs::remains),
     Format::new("exfat", exfat::probe).remains(exfat::remains),
     Format::new("refs", refs::probe).remains(refs::remains),
@@ -111,9 +111,25 @@ const FILE_SYSTEMS: &[Format] = &[
     Format::new("vfat", vfat::probe).remains(vfat::remains).confirm(vfat::confirm),
 ];
 
+/// Partitions that are looked into to tell whether a table is in use that contradicts something else.
+const TRIED: usize = 4;
+
 /// Every format, in the order in which it is asked.
 pub fn formats() -> impl Iterator<Item = &'static Format> {
     CONTAINERS.iter().chain(FILE_SYSTEMS)
+}
+
+/// What one format says of a device: its signature, and its backups where the superblock is lost.
+pub fn ask_one(name: &str, reader: &Reader<'_>) -> Vec<SignatureReport> {
+    let mut found = Vec::new();
+    for format in formats().filter(|format| format.name == name) {
+        found.extend(ask(reader, format.probe).ok().flatten());
+        if let (Some(confirm), Some(signature)) = (format.confirm, found.first()) {
+            let _ = ask(reader, |reader| confirm(reader, signature));
+        }
+        found.extend(format.remains.and_then(|remains| ask(reader, remains).ok().flatten()));
+    }
+    found
 }
 
 /// A signature to fill in; `usage` is `filesystem`, `raid`, `crypto` or `other`.
@@ -174,7 +190,9 @@ fn contents(reader: &Reader<'_>, whole: bool) -> ProbeReport {
             }
         }
     }
-    if verdict::contradictory(findings.iter().map(|(signature, _)| signature), reader.size()) {
+    let contradictory =
+        verdict::contradictory(findings.iter().map(|(signature, _)| signature), reader.size());
+    if contradictory {
         for (signature, confirm) in &mut findings {
             // What cannot be read here proves nothing, and is no reason to doubt what was found.
             if let Some(confirm) = confirm
@@ -184,7 +202,14 @@ fn contents(reader: &Reader<'_>, whole: bool) -> ProbeReport {
             }
         }
     }
-    let signatures = findings.into_iter().map(|(signature, _)| signature).collect();
+    let mut signatures: Vec<SignatureReport> = findings.into_iter().map(|(signature, _)| signature).collect();
+    if contradictory && let Some(table) = signatures.iter_mut().find(|s| s.usage == "partition-table") {
+        // A table whose partitions hold something is in use, whatever lies beside it.
+        let parts = partitions.iter().take(TRIED).map(|p| reader.part(p.start, p.size));
+        if parts.into_iter().any(|part| contents(&part, false).result == ProbeResult::Found) {
+            verdict::confirmed(table, true);
+        }
+    }
     verdict::report(signatures, partitions, unreadable, reader.size())
 }
 

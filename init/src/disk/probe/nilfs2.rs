@@ -23,7 +23,7 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         }
         (first, Some((b, true))) => {
             let mut found = found(&b, place, &[place]);
-            let how = if first.is_some() { "damaged" } else { "gone" };
+            let how = if first.is_some() { "damaged" } else { "lost" };
             found.notes.push(format!("the first superblock is {how}, the second, at byte {place}, is whole"));
             found.state = Some("damaged".into());
             Some(found)

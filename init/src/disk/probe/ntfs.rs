@@ -61,11 +61,11 @@ fn damaged(found: &mut SignatureReport, place: Option<u64>) {
     found.repair = (!found.backups.is_empty()).then(|| "ntfsfix -n DEV".into());
 }
 
-/// A volume whose boot sector is gone: Windows keeps a copy behind its last sector.
+/// A volume whose boot sector is lost: Windows keeps a copy behind its last sector.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some((place, boot)) = backup(reader)? else { return Ok(None) };
     let mut found = describe(&boot, place + 3);
-    found.notes.push(format!("the boot sector is gone, its backup at byte {place} is whole"));
+    found.notes.push(format!("the boot sector is lost, its backup at byte {place} is whole"));
     damaged(&mut found, Some(place));
     if let Some(volume) = Files::new(reader, &boot, boot.table).record(VOLUME)? {
         found.label = name(&volume);

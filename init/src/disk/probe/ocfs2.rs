@@ -23,7 +23,7 @@ fn at(reader: &Reader<'_>, place: u64) -> Answer<Bytes> {
     Ok(reader.get(place, 512)?.filter(|b| b.is(0, b"OCFSV2")))
 }
 
-/// A volume whose first superblock is gone.
+/// A volume whose first superblock is lost.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let mut found: Option<SignatureReport> = None;
     let mut first = 0;
@@ -37,7 +37,7 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     }
     Ok(found.map(|mut found| {
         found.state = Some("damaged".into());
-        found.notes.push("the first superblock is gone, backups of it are there".into());
+        found.notes.push("the first superblock is lost, backups of it are there".into());
         found.repair = Some(format!("fsck.ocfs2 -n -r {first} DEV"));
         found
     }))

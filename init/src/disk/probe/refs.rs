@@ -32,7 +32,7 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some(boot) = reader.get(place, 512)? else { return Ok(None) };
     let mut found = describe(&boot, place);
     found.state = Some("damaged".into());
-    found.notes.push(format!("the first boot sector is gone, its backup at byte {place} is whole"));
+    found.notes.push(format!("the first boot sector is lost, its backup at byte {place} is whole"));
     found.backups.push(place);
     Ok(Some(found))
 }

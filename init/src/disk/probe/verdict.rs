@@ -80,10 +80,16 @@ pub(super) fn confirmed(signature: &mut SignatureReport, alive: bool) {
     }
 }
 
+/// A table whose partitions hold something. mkfs on a whole disk wipes the table that was there, while
+/// partitioning leaves the superblock of what the disk was before: so the table is younger.
+fn is_used_table(s: &SignatureReport) -> bool {
+    is_table(s) && s.proof == Proof::Structure
+}
+
 /// Higher is likelier.
-fn likelihood(s: &SignatureReport, size: u64) -> (bool, bool, Proof, bool) {
+fn likelihood(s: &SignatureReport, size: u64) -> (bool, bool, bool, Proof, bool) {
     let fits = s.size.is_none_or(|own| own <= size);
-    (shows_its_content(s, size), !is_damaged(s), s.proof, fits)
+    (shows_its_content(s, size), !is_damaged(s), is_used_table(s), s.proof, fits)
 }
 
 /// Why `a` is likelier than `b`.
@@ -97,6 +103,7 @@ fn reason(a: &SignatureReport, b: &SignatureReport, size: u64) -> String {
     };
     match () {
         () if is_damaged(b) && !is_damaged(a) => format!("{} is damaged", b.kind),
+        () if is_used_table(a) => format!("partitions of the {} table hold something", a.kind),
         () if a.proof != b.proof => format!("{} {}, {} {}", a.kind, proof(a), b.kind, proof(b)),
         () if beyond(b) && !beyond(a) => format!("{} says to be larger than the device", b.kind),
         () => format!("{} and {} look equally whole", a.kind, b.kind),

@@ -96,7 +96,7 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
             block_size: Some(g.sector),
             backups: vec![place],
             repair: Some("fsck.vfat -n DEV".into()),
-            notes: vec![format!("the boot sector is gone, its backup at byte {place} is whole")],
+            notes: vec![format!("the boot sector is lost, its backup at byte {place} is whole")],
             ..super::signature("vfat", "filesystem", place + 510, Proof::Fields)
         }));
     }

@@ -165,12 +165,12 @@ fn usual_places(size: u64) -> Vec<u64> {
     places
 }
 
-/// A file system whose first superblock is gone.
+/// A file system whose first superblock is lost.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let found = damaged(reader, signature("xfs", "filesystem", 0, Proof::Magic), None)?;
     Ok(found.backups.first().copied().map(|offset| SignatureReport {
         offset,
-        notes: [vec!["the first superblock is gone".into()], found.notes.clone()].concat(),
+        notes: [vec!["the first superblock is lost".into()], found.notes.clone()].concat(),
         ..found
     }))
 }
