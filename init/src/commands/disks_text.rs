@@ -229,13 +229,17 @@ fn facts(block: &BlockReport) -> Vec<(String, Style)> {
         Some(state) => facts.push((state.into(), Style::Warning)),
     }
     // A dying disk fails every read, each in its own words: the first says what is wrong.
-    let shown = match block.probe.result {
-        ProbeResult::Unreadable => 1,
-        _ => block.probe.notes.len(),
-    };
-    facts.extend(block.probe.notes.iter().take(shown).map(|n| (n.clone(), Style::Warning)));
-    if let more @ 1.. = block.probe.notes.len().saturating_sub(shown) {
-        facts.push((format!("and {more} reads more"), Style::Warning));
+    let (failed, said): (Vec<&String>, Vec<&String>) = block
+        .probe
+        .notes
+        .iter()
+        .partition(|note| note.starts_with("reading ") || note.contains("more places"));
+    facts.extend(said.into_iter().map(|n| (n.clone(), Style::Warning)));
+    if let Some(first) = failed.first() {
+        facts.push(((*first).clone(), Style::Bad));
+    }
+    if let more @ 1.. = failed.len().saturating_sub(1) {
+        facts.push((format!("and {more} reads more"), Style::Bad));
     }
     for mount in &block.mounts {
         facts.push(match (mount.target.as_str(), mount.read_only) {
@@ -291,7 +295,7 @@ fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rescue_schema::report::{MountPoint, PartitionReport, ProbeReport};
+    use rescue_schema::report::{HealthReport, MountPoint, PartitionReport, ProbeReport};
 
     fn found(kind: &str, label: &str, uuid: &str, state: &str) -> ProbeReport {
         let text = |t: &str| (!t.is_empty()).then(|| t.to_string());
@@ -395,6 +399,42 @@ sdc             4.0T disk
                      no answer within 2 s
 
 rescue umount    unmounts what is below /mnt, in order
+"#;
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn a_disk_says_how_it_is_where_it_is_and_by_which_ways() {
+        let mut disk = device("/dev/sda", "disk", 4 << 40, found("gpt", "", "", "clean"), vec![]);
+        (disk.bus, disk.model, disk.serial) =
+            (Some("sas".into()), Some("SEAGATE ST4000".into()), Some("Z1".into()));
+        disk.slot = Some("Slot 03 0:0:3:0".into());
+        let path =
+            |name: &str, state: &str| PathReport { name: name.into(), slot: None, state: Some(state.into()) };
+        disk.paths = vec![path("sda", "running"), path("sdb", "offline")];
+        let (why, temperature) = (vec!["12 reallocated sectors".into()], Some(71));
+        let health = HealthReport { word: "suspect".into(), why, temperature, hours: Some(9), used: None };
+        disk.health = Some(health);
+        let reads = ["reading 512 bytes at byte 0: EIO", "reading 512 bytes at byte 9: EIO"];
+        disk.probe.notes = reads.map(String::from).to_vec();
+        let mut esp = device("/dev/sda1", "part", 512 << 20, found("vfat", "", "7A5E-11C9", "clean"), vec![]);
+        esp.partition =
+            Some(PartitionReport { purpose: Some("EFI system".into()), ..PartitionReport::default() });
+        let mut well = device("/dev/nvme0n1", "disk", 1 << 40, ProbeReport::default(), vec![]);
+        let (word, hours) = ("good".to_string(), Some(1200));
+        well.health = Some(HealthReport { word, why: vec![], temperature: Some(31), hours, used: Some(3) });
+        disk.children.push(esp);
+        let text = tree(&DisksReport { disks: vec![disk, well] }, false);
+        let expected = r#"NAME          SIZE WHAT                     UUID or MODEL
+sda           4.0T sas gpt                  SEAGATE ST4000 Z1
+│                  71 °C, 9 h, at Slot 03 0:0:3:0
+│                  2 paths: sda, sdb (offline)
+│                  suspect: 12 reallocated sectors
+│                  reading 512 bytes at byte 0: EIO
+│                  and 1 reads more
+└─sda1        512M vfat (EFI system)        7A5E-11C9
+nvme0n1       1.0T disk
+                   health good, 31 °C, 1200 h, 3 % used
 "#;
         assert_eq!(text, expected, "\n{text}");
     }
