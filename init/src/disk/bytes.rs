@@ -1,5 +1,7 @@
 //! Fields of what was read: every access is checked, every order of bytes is named.
 
+use std::sync::LazyLock;
+
 /// Order of the bytes of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endian {
@@ -114,14 +116,29 @@ pub fn hyphens(text: &str, groups: &[usize]) -> String {
 /// CRC-32 with a reflected polynomial: 0xEDB88320 (IEEE, GPT) or 0x82F63B78 (Castagnoli, ext4).
 /// `seed` is the register at the start; the caller inverts the result where the format says so.
 pub fn crc32(polynomial: u32, seed: u32, bytes: &[u8]) -> u32 {
-    let mut table = [0u32; 256];
-    for (value, entry) in (0u32..).zip(table.iter_mut()) {
-        *entry = (0..8).fold(value, |c, _| if c & 1 == 1 { c >> 1 ^ polynomial } else { c >> 1 });
-    }
+    static IEEE: LazyLock<[u32; 256]> = LazyLock::new(|| crc32_table(0xEDB8_8320));
+    static CASTAGNOLI: LazyLock<[u32; 256]> = LazyLock::new(|| crc32_table(0x82F6_3B78));
+    let own;
+    let table: &[u32; 256] = match polynomial {
+        0xEDB8_8320 => &IEEE,
+        0x82F6_3B78 => &CASTAGNOLI,
+        _ => {
+            own = crc32_table(polynomial);
+            &own
+        }
+    };
     bytes.iter().fold(seed, |c, b| {
         let [low, ..] = c.to_le_bytes();
         c >> 8 ^ table.get(usize::from(low ^ b)).copied().unwrap_or(0)
     })
+}
+
+fn crc32_table(polynomial: u32) -> [u32; 256] {
+    let mut table = [0u32; 256];
+    for (value, entry) in (0u32..).zip(table.iter_mut()) {
+        *entry = (0..8).fold(value, |c, _| if c & 1 == 1 { c >> 1 ^ polynomial } else { c >> 1 });
+    }
+    table
 }
 
 #[cfg(test)]

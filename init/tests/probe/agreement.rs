@@ -36,14 +36,16 @@ const FIELDS: &[&str] = &[
     "BOOT_SYSTEM_ID",
 ];
 
+const LATER: &str = "blkid says it from 2.39 on";
+
 /// Type, field, and why ours says what blkid does not.
 const ON_PURPOSE: &[(&str, &str, &str)] = &[
     ("xfs", "VERSION", "4 or 5 decides which kernels mount it"),
     ("ntfs", "VERSION", "from $Volume: Windows NT 4 wrote 1.2"),
     ("swap", "BLOCK_SIZE", "the page size: a kernel takes its own alone"),
     ("swsuspend", "BLOCK_SIZE", "the page size: a kernel takes its own alone"),
-    ("squashfs", "BLOCK_SIZE", "blkid says it from 2.39 on"),
-    ("cramfs", "VERSION", "blkid says it from 2.39 on"),
+    ("squashfs", "BLOCK_SIZE", LATER),
+    ("cramfs", "VERSION", LATER),
 ];
 
 fn ours(report: &ProbeReport) -> BTreeMap<String, String> {
@@ -161,7 +163,8 @@ fn every_image_is_what_blkid_says() {
     }
     let wrong = rows.iter().filter(|row| !row.wrong.is_empty()).count();
     assert_eq!(wrong, 0, "{wrong} of {} images are not what they should be: see the table", rows.len());
-    let idle: Vec<_> = ON_PURPOSE.iter().filter(|(kind, field, _)| !used.contains(&(kind, field))).collect();
+    let idle = ON_PURPOSE.iter().filter(|(kind, field, _)| !used.contains(&(kind, field)));
+    let idle: Vec<_> = idle.filter(|(.., reason)| *reason != LATER).collect();
     assert!(idle.is_empty(), "differences that are none: {idle:?}");
 }
 

@@ -66,6 +66,20 @@ fn reiserfs_with_its_journal_elsewhere() {
 }
 
 #[test]
+fn ext3_with_its_journal_elsewhere() {
+    let report = Built::new(1 << 20)
+        .put(1024, &[0, 1, 0, 0, 0, 4, 0, 0])
+        .put(1024 + 0x20, &8192u32.to_le_bytes())
+        .put(1024 + 0x38, &[0x53, 0xef, 1, 0])
+        .put(1024 + 0x4c, &1u32.to_le_bytes())
+        .put(1024 + 0x5c, &4u32.to_le_bytes())
+        .put(1024 + 0xd0, &[5; 16])
+        .agrees();
+    assert_eq!(report.kind.as_deref(), Some("ext3"));
+    assert_eq!(report.signatures[0].more["EXT_JOURNAL"], "05050505-0505-0505-0505-050505050505");
+}
+
+#[test]
 fn gfs_of_the_first_version() {
     let report = Built::new(40 << 20)
         .put(65536, &0x0116_1970u32.to_be_bytes())

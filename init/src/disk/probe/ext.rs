@@ -159,12 +159,13 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
         (_, true, true) => "ext3",
         (_, false, _) => "ext4",
     };
+    let mut notes = Vec::new();
     let mut more = std::collections::BTreeMap::new();
     if kind == "jbd" {
         more.extend(sb.uuid(0x68).map(|uuid| ("LOGUUID".to_string(), uuid)));
     }
     if journal && let Some(uuid) = sb.uuid(0xd0) {
-        // Of a journal on another device.
+        notes.push(format!("its journal is on the device with UUID {uuid}"));
         more.insert("EXT_JOURNAL".into(), uuid);
     }
     // What ext2 could mount too, read-only at least.
@@ -178,7 +179,6 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
         () if flags & STATE_CLEAN == 0 => "not cleanly unmounted",
         () => "clean",
     };
-    let mut notes = Vec::new();
     if flags & STATE_ERRORS != 0 && incompat & NEEDS_RECOVERY != 0 {
         notes.push("its journal needs recovery too".into());
     }

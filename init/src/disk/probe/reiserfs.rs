@@ -48,7 +48,10 @@ pub(super) fn fourth(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some(block) = sb.u16(18).filter(|block| block.is_power_of_two() && *block >= 512) else {
         return Ok(None);
     };
+    // The superblock of its disk format stands in the next block.
+    let format = reader.get(65536 + u64::from(block), 68)?.filter(|b| b.is(52, b"ReIsEr40FoRmAt"));
     Ok(Some(SignatureReport {
+        size: format.and_then(|b| b.u64(0)?.checked_mul(u64::from(block))),
         label: sb.text(36, 16),
         uuid: sb.uuid(20),
         version: Some("4".into()),
