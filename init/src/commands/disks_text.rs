@@ -192,6 +192,8 @@ fn health(block: &BlockReport) -> Option<(String, Style)> {
     match health.word.as_str() {
         "good" => None,
         "failing" => Some((format!("FAILING: {why}"), Style::Bad)),
+        // Disks of virtual machines have none to tell of, and that is no news.
+        "unknown" if why.contains("keeps no log") || why.contains("has none") => None,
         "unknown" => Some((format!("health unknown: {why}"), Style::Dim)),
         word => Some((format!("{word}: {why}"), Style::Warning)),
     }
@@ -210,7 +212,9 @@ fn facts(block: &BlockReport) -> Vec<(String, Style)> {
         facts.push((format!("{} paths: {}", paths.len(), paths.join(", ")), Style::Dim));
     }
     facts.extend(health(block));
-    facts.extend(block.state.as_ref().map(|state| (state.clone(), Style::Bad)));
+    // Why it cannot be read says that it is suspended, and what to do.
+    let state = block.state.as_ref().filter(|state| *state != "suspended");
+    facts.extend(state.map(|state| (state.clone(), Style::Bad)));
     match block.probe.result {
         ProbeResult::Unreadable => {
             facts.push(("UNREADABLE: this is not to say that it is empty".into(), Style::Bad))
