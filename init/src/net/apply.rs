@@ -24,7 +24,12 @@ pub fn apply(
             Change::DropAddress(address) => gone(netlink.delete_address(address)),
             Change::Mtu(wanted) => set_mtu(netlink, link, wanted.unwrap_or(mtu)),
             Change::Mtu6(wanted) => set_mtu6(link, *wanted),
-            Change::Address(address) => netlink.set_address(address, true),
+            Change::Address(address) => {
+                if address.address.is_ipv6() {
+                    use_at_once(link);
+                }
+                netlink.set_address(address, true)
+            }
             Change::Renew(address) => netlink.set_address(address, false),
             Change::Route(route) => netlink.set_route(route),
             Change::Rule(rule) => netlink.set_rule(rule),
@@ -43,6 +48,14 @@ fn set_mtu(netlink: &mut Netlink, link: &Link, mtu: u32) -> io::Result<()> {
 fn set_mtu6(link: &Link, mtu: Option<u32>) -> io::Result<()> {
     let path = format!("/proc/sys/net/ipv6/conf/{}/mtu", link.name);
     std::fs::write(path, mtu.unwrap_or(link.mtu).min(link.mtu).to_string())
+}
+
+/// Optimistic duplicate address detection (RFC 4429): the address is used while the kernel asks whether
+/// another host has it, which takes a second or two. Where the kernel has none of it, it waits.
+fn use_at_once(link: &Link) {
+    for switch in ["optimistic_dad", "use_optimistic"] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{}/{switch}", link.name), "1");
+    }
 }
 
 /// The IPv4 addresses of a plan that those of another do not have: neighbours are told of them.
