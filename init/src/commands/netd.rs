@@ -55,7 +55,12 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 
 pub(super) fn wishes(path: &Path) -> anyhow::Result<Network> {
     match sys::files::read_capped(path, MAX_WISHES) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display())),
+        Ok(bytes) => {
+            let network: Network =
+                serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display()))?;
+            network.validate("network").with_context(|| format!("reading {}", path.display()))?;
+            Ok(network)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Network::default()),
         Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
     }
