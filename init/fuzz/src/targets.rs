@@ -57,6 +57,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("neighbour", neighbour),
     ("dhcp6_reply", dhcp6_reply),
     ("router_advert", router_advert),
+    ("network", wished_network),
     ("fstab", fstab_of_a_system),
     ("mountinfo", mounts),
     ("os_release", os_release),
@@ -236,6 +237,53 @@ fn dhcp_reply(data: &[u8]) {
         }
         converse(&reply);
     }
+}
+
+/// A document on a machine of four cards: what is accepted is bound, planned and described.
+fn wished_network(data: &[u8]) {
+    use init::net::{build, cards, edit, links, matching};
+    let Ok(network) = serde_json::from_slice::<rescue_schema::network::Network>(data) else { return };
+    if network.validate("network").is_err() {
+        return;
+    }
+    let card = |index: u32| sys::netlink::Link {
+        index,
+        name: format!("eth{index}"),
+        ethernet: true,
+        mac: Some([2, 0, 0, 0, 0, index.to_le_bytes()[0]]),
+        ..sys::netlink::Link::default()
+    };
+    let mut all: build::Links = (0..4).map(|index| (index, card(index))).collect();
+    let places: Vec<cards::Card> = (0..4)
+        .map(|index| cards::Card {
+            index,
+            mac: card(index).mac,
+            pci: format!("0000:0{index}:00.0").parse().ok(),
+            slot: Some(index),
+            ..cards::Card::default()
+        })
+        .collect();
+    let found = matching::find(&network, &places, &[]);
+    assert_eq!(found.len(), network.links.len());
+    // What is built is there in the next round, under the name that the plan gave it.
+    for _ in 0..4 {
+        let bound = build::bind(&network, &found, &all);
+        let (steps, problems) = build::steps(&network, &bound, &all);
+        assert!(problems.iter().all(|problem| !problem.is_empty()));
+        for step in steps {
+            let _ = step.to_string();
+            if let build::Step::Create { at, name } = step {
+                let made = build::make(&network, &network.links[at], &bound).expect("it can be built");
+                let index = u32::try_from(all.len()).unwrap_or(u32::MAX);
+                all.insert(
+                    index,
+                    sys::netlink::Link { name, kind: Some(made.kind().into()), ours: true, ..card(index) },
+                );
+            }
+        }
+        let _ = links::roles(&network, &bound, &all);
+    }
+    assert!(!edit::describe(&network).is_empty());
 }
 
 /// The client takes the reply for an answer to what it asked, three times over.

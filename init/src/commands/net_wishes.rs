@@ -95,7 +95,12 @@ fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
 /// The wishes in a file; none where there is no file.
 pub(super) fn read(path: &Path) -> anyhow::Result<Network> {
     match sys::files::read_capped(path, MAX_WISHES) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display())),
+        Ok(bytes) => {
+            let reading = || format!("reading {}", path.display());
+            let network: Network = serde_json::from_slice(&bytes).with_context(reading)?;
+            network.validate("network").with_context(reading)?;
+            Ok(network)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Network::default()),
         Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
     }

@@ -177,6 +177,12 @@ impl Daemon<'_> {
 
     /// Every link in its role; what is below comes before what is built upon it.
     fn place_all(&mut self, roles: BTreeMap<u32, Role>, lost: &BTreeSet<u32>) {
+        // A bond sets the ports that leave it down: they are to be set up again.
+        let left = |index: &u32| self.ports.get(index).is_some_and(|port| !port.role.raise);
+        let freed = roles.iter().filter(|(index, role)| role.raise && left(index));
+        for (index, _) in freed {
+            self.raised.remove(index);
+        }
         for link in self.links.values().filter(|link| !link.up && !self.raised.contains(&link.index)) {
             let wanted = link.loopback || roles.get(&link.index).is_some_and(|role| role.raise);
             if wanted && !link.loopback {
