@@ -26,7 +26,7 @@ fn several_addresses_of_both_families_and_a_crash() {
         "{by:?}"
     );
     assert!(by.iter().any(|by| by.starts_with("fe80::") && by.ends_with("kernel")), "{by:?}");
-    assert!(lab.own_kib() < 4 << 10, "{} KiB", lab.own_kib());
+    assert!(lab.own_kib() < 1 << 10, "{} KiB", lab.own_kib());
     lab.kill();
     std::fs::remove_file(lab.path("root/run/rescue/net.json")).unwrap();
     let before = (lab.at_client("-o addr"), lab.at_client("route"), lab.at_client("-6 route"));
