@@ -27,3 +27,5 @@ pub const HOST_KEYS: &str = "/etc/ssh";
 pub const MOUNT_ROOT: &str = "/mnt";
 /// The `network` section of the injected document, for `netd` (0600).
 pub const NETWORK_WISHES: &str = "/run/rescue/network.json";
+/// There once `netd` has decided whose network it is this boot: from then on [`NETWORK_WISHES`] is it.
+pub const NETWORK_DECIDED: &str = "/run/rescue/network.decided";

@@ -4,26 +4,40 @@
 
 use std::path::Path;
 
-use anyhow::Context;
 use rescue_schema::network::{Kind, Network};
 use rescue_schema::paths;
 
 use super::{drivers, net_disk};
 use crate::net::translate::{self, cmdline, present};
-use crate::sys;
 use crate::sys::cmdline::Cmdline;
+use crate::sys::{files, log};
 
-/// Largest document of wishes that is read, in bytes.
-const MAX_WISHES: usize = 1 << 20;
+/// The wishes, with `root` in the place of `/`; `injected` are those of the document. What cannot be read
+/// or is for other machines must not cost this one its network: DHCP on every link is then the best
+/// guess, and `say` says why.
+///
+/// It is decided once a boot, and kept where the document's wishes were: what an engineer corrects there
+/// must outlive a restart of netd, and the disks may then be in other hands.
+pub(super) fn wanted(root: &Path, injected: Network, say: &dyn Fn(&str)) -> Network {
+    let at = |path: &str| root.join(path.trim_start_matches('/'));
+    if at(paths::NETWORK_DECIDED).exists() {
+        return injected;
+    }
+    let network = decide(root, injected.clone(), say);
+    let kept = (|| {
+        if network != injected {
+            let json = serde_json::to_vec(&network)?;
+            files::replace(&at(paths::NETWORK_WISHES), 0o600, &json)?;
+        }
+        files::replace(&at(paths::NETWORK_DECIDED), 0o644, b"")
+    })();
+    if let Err(error) = kept {
+        say(&format!("writing {}: {error}", paths::NETWORK_WISHES));
+    }
+    network
+}
 
-/// The wishes, with `root` in the place of `/`. What cannot be read or is for other machines must not
-/// cost this one its network: DHCP on every link is then the best guess, and `say` says why.
-pub(super) fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
-    let injected =
-        injected(&root.join(paths::NETWORK_WISHES.trim_start_matches('/'))).unwrap_or_else(|error| {
-            say(&format!("{error:#}; using DHCP on every link"));
-            Network::default()
-        });
+fn decide(root: &Path, injected: Network, say: &dyn Fn(&str)) -> Network {
     let line = Cmdline::observe(root);
     let reading = cmdline::read(&line).unwrap_or_else(|error| {
         say(&format!("kernel command line: {error}; it is not used"));
@@ -74,14 +88,6 @@ pub(super) fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
     network
 }
 
-fn injected(path: &Path) -> anyhow::Result<Network> {
-    match sys::files::read_capped(path, MAX_WISHES) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Network::default()),
-        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
-    }
-}
-
 /// A network for the cards of this machine, or for all of them where it is for none.
 fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
     // The network is that of this process, wherever its files are.
@@ -94,7 +100,7 @@ fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
         cards = present::observe(Path::new("/"));
     }
     for card in &cards {
-        sys::log::note("netd", &format!("card {}", describe(card)));
+        log::note("netd", &format!("card {}", describe(card)));
     }
     let why = if !translate::brings_address(&network) {
         "brings no address to any link"

@@ -1,13 +1,16 @@
 //! `rescue netd`: the service that brings up the network and keeps it up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use rescue_schema::paths;
+use rescue_schema::{network::Network, paths};
 
 use super::{Command, Usage, net_wishes};
 use crate::{net, sys};
+
+/// Largest document of wishes that is read, in bytes.
+const MAX_WISHES: usize = 1 << 20;
 
 pub(super) const COMMAND: Command =
     Command { name: "netd", links: &[], usage: "[--root DIR] [--verbose]", about: "", run };
@@ -30,7 +33,12 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             eprintln!("netd: {text}");
         }
     };
-    let network = net_wishes::wanted(&root, &say);
+    // Wishes that cannot be read must not cost the machine its network: DHCP is then the best guess.
+    let network = wishes(&at(paths::NETWORK_WISHES)).unwrap_or_else(|error| {
+        say(&format!("{error:#}; using DHCP on every link"));
+        Network::default()
+    });
+    let network = net_wishes::wanted(&root, network, &say);
     let settings = net::daemon::Settings {
         network,
         resolv_conf: at("/etc/resolv.conf"),
@@ -39,4 +47,12 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     };
     net::daemon::run(settings).context("watching the network by netlink")?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn wishes(path: &Path) -> anyhow::Result<Network> {
+    match sys::files::read_capped(path, MAX_WISHES) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Network::default()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
 }
