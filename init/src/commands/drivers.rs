@@ -29,5 +29,9 @@ pub(super) fn settled() {
 fn under_way() -> bool {
     let report = read_capped(Path::new(paths::BOOT_REPORT), 1 << 20);
     let report = report.ok().and_then(|json| serde_json::from_slice::<BootReport>(&json).ok());
-    report.is_some_and(|boot| !boot.stages.iter().any(|stage| stage.name == "modules"))
+    match report {
+        Some(boot) => !boot.stages.iter().any(|stage| stage.name == "modules"),
+        // The boot has only begun: its first report is yet to come.
+        None => Path::new(paths::NOTIFY).exists(),
+    }
 }

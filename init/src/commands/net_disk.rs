@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rescue_schema::network::Network;
-use rescue_schema::paths::RUN;
 use rescue_schema::report::ProbeResult;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
@@ -19,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{Command, Usage, disks, mount};
 use crate::disk::{mount as mounting, resolve, system};
 use crate::net::translate::{self, Translation, present};
-use crate::sys::{files, mounts};
+use crate::sys::mounts;
 
 /// How long netd waits for it: drivers settle, disks spin up, a probe gives up.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -102,17 +101,12 @@ fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
     }
 }
 
-/// Asks the helper, once a boot.
+/// Asks the helper.
 ///
 /// # Errors
 /// When it found nothing, or did not answer in time: it is killed then, and left behind where not even
 /// that ends it.
 pub(super) fn ask() -> anyhow::Result<Answer> {
-    // After a restart of netd the disks may be in other hands, and the answer is the same.
-    let kept = Path::new(RUN).join("network-from-disk.json");
-    if let Ok(json) = files::read_capped(&kept, MAX_ANSWER) {
-        return serde_json::from_slice(&json).with_context(|| format!("reading {}", kept.display()));
-    }
     let mut child = std::process::Command::new("/proc/self/exe")
         .arg0("rescue")
         .arg(COMMAND.name)
@@ -138,10 +132,7 @@ pub(super) fn ask() -> anyhow::Result<Answer> {
         let _ = err.take(4096).read_to_string(&mut said);
         bail!("{}", said.trim().trim_start_matches("rescue net-from-disk: "));
     }
-    let answer: Answer =
-        serde_json::from_slice(&json).context("reading the answer of rescue net-from-disk")?;
-    let _ = files::replace(&kept, 0o600, &json);
-    Ok(answer)
+    serde_json::from_slice(&json).context("reading the answer of rescue net-from-disk")
 }
 
 /// Reads a pipe to its end, for no longer than `limit`.
