@@ -2,7 +2,7 @@
 //!
 //! [`cards`] observes where cards are, [`matching`] finds which of them a document means, [`build`] says
 //! what is to be built upon them, and [`links`] what each link is to be used for. On each of them [`protocol`]s run, thin shells of sockets
-//! around state machines without I/O (such as [`dhcp`], which asks for a [`lease`]). [`plan`] turns what
+//! around state machines without I/O ([`ra`] for IPv6 routers, [`dhcp6`], and [`dhcp`], which asks for a [`lease`]). [`plan`] turns what
 //! they and the document bring into a comparable plan, [`apply`] hands the difference to the kernel,
 //! [`resolv`] merges name servers, [`edit`] is a correction from the console of which [`control`] tells, and [`daemon`] is the loop that waits for events.
 //!
