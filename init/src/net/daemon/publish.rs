@@ -204,3 +204,35 @@ pub(super) fn is_of_every_link(address: IpAddr) -> bool {
         IpAddr::V6(address) => address.is_unicast_link_local() || address.is_loopback(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reached_from_nearby_alone_is_not_told_first() {
+        let reached = |address: &str, origin, preferred| {
+            is_reachable(&Address {
+                index: 2,
+                address: address.parse().unwrap(),
+                length: 64,
+                broadcast: None,
+                valid: Some(60),
+                preferred,
+                no_prefix_route: true,
+                origin,
+                tentative: false,
+                duplicate: false,
+            })
+        };
+        let router = Some(Origin::Router);
+        assert!(
+            reached("2001:db8::1", router, Some(60)) && reached("10.0.0.1", Some(Origin::Dhcp4), Some(60))
+        );
+        assert!(reached("2001:db8::1", router, None) && reached("fd00::1", Some(Origin::Static), None));
+        for nearby in ["fd00::1", "fc00::1", "fec0::1"] {
+            assert!(!reached(nearby, router, Some(60)), "{nearby}");
+        }
+        assert!(!reached("2001:db8::1", router, Some(0)), "deprecated");
+    }
+}
