@@ -45,6 +45,7 @@ pub const NEEDS: &[Need] = &[
     need("dnsmasq", "dnsmasq-base"),
     need("dhcpd", "isc-dhcp-server"),
     need("radvd", "radvd"),
+    need("atk6-flood_router26", "thc-ipv6"),
     need("lldpd", "lldpd"),
     need("ovs-vswitchd", "openvswitch-switch"),
     need("unshare", "util-linux"),

@@ -104,6 +104,8 @@ impl Network {
             echo 0 > /proc/sys/net/ipv6/conf/{name}/accept_ra; echo 1 > /proc/sys/net/ipv6/conf/{name}/disable_ipv6"
         );
         process::check(self.command("sh").args(["-c", &quiet]), SOON)?;
+        // No address but what a scenario gives it.
+        self.ip(&format!("link set {name} addrgenmode none"))?;
         self.ip(&format!("link set {name} up"))?;
         Ok(Link::Tap { name: name.into() })
     }
