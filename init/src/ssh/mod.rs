@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! rescue sshd            listen.rs      binds, accepts, limits, forks one monitor a connection
+//!   │                    admission.rs   who is served next, and who is not
 //!   └─ monitor           monitor/       root: signs, checks who it is, starts what was asked for
 //!      │                 control.rs     between it and the listener: logged in, password checks
 //!      │                 auth.rs        who gets in: the gate, keys and their options
@@ -22,6 +23,7 @@
 //! What is offered, and every limit: `policy.rs`. Host keys: [`host_keys`]. Lines of
 //! `authorized_keys`: [`authorized_keys`].
 
+mod admission;
 pub mod auth;
 pub mod authorized_keys;
 pub mod certificate;
