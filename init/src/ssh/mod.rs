@@ -9,6 +9,7 @@
 //!      │                 auth.rs        who gets in: the gate, keys and their options
 //!      │                 session.rs     starts and signals the session's processes
 //!      │                 subsystem/     file transfer, as programs of their own
+//!      │                 presented.rs   keys and certificates that are presented; certificate.rs what the latter allow
 //!      └─ sshd-connection  nobody, confined:
 //!                        connection.rs  that process's life: what it gives up, orderly end
 //!                        socket.rs      the client's bytes as russh reads them
