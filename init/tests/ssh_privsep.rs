@@ -58,9 +58,9 @@ fn message(tag: u8, fields: &[&[u8]]) -> Vec<u8> {
     [vec![tag], fields.concat()].concat()
 }
 
-/// `Start` of a command on pipes.
+/// `Start` of a command on pipes, without an agent.
 fn start(command: &[u8]) -> Vec<u8> {
-    message(5, &[&[1], &string(command), &[0], &[0; 4]])
+    message(5, &[&[1], &string(command), &[0], &[0], &[0; 4]])
 }
 
 fn password(user: &str, password: &str) -> Vec<u8> {
@@ -224,6 +224,10 @@ fn a_process_that_was_taken_over_gets_the_door() {
     });
     door("a shell without anything", &|it| it.say(&start(b"id")));
     door("a signal without a login", &|it| it.say(&message(6, &[&[0; 4], &string(b"KILL")])));
+    door("a socket without a login", &|it| {
+        it.exchange(7);
+        it.say(&message(10, &[&[1], &string(b"/run/x")]));
+    });
     door("a password before an exchange", &|it| it.say(&password("root", "correct horse")));
     door("a second exchange", &|it| {
         it.exchange(7);
@@ -281,7 +285,7 @@ fn a_process_that_was_taken_over_gets_the_door() {
         let session = it.exchange(7);
         assert_eq!(it.ask(&it.key_login(&session)), Some(vec![5, 1]));
         let variable = [&[0, 0, 0, 1][..], &string(b"LD_PRELOAD"), &string(b"/x")].concat();
-        it.say(&message(5, &[&[1], &string(b"id"), &[0], &variable]));
+        it.say(&message(5, &[&[1], &string(b"id"), &[0], &[0], &variable]));
     });
     // None of it has hurt the server.
     assert_eq!(text(&server.run("echo in").stdout), "in\n");

@@ -27,6 +27,24 @@ const MAX_KEYS: usize = 256;
 const MAX_HOST_KEY: usize = 32768;
 /// Most host keys: one of each type that OpenSSH has, twice.
 const MAX_HOST_KEYS: usize = 8;
+/// Algorithms that are offered only when a document asks for them: what clients of the years 2005 to 2018
+/// have. Nothing that is broken; SHA-1 only where collisions do not matter (key exchange, HMAC).
+pub const OLDER_ALGORITHMS: [&str; 14] = [
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group18-sha512",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group14-sha256",
+    "diffie-hellman-group14-sha1",
+    "aes256-cbc",
+    "aes192-cbc",
+    "aes128-cbc",
+    "hmac-sha2-512",
+    "hmac-sha2-256",
+    "hmac-sha1-etm@openssh.com",
+    "hmac-sha1",
+];
 
 /// A rescue session, as injected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,11 +132,15 @@ pub struct Ssh {
     pub user_ca_keys: Vec<String>,
     /// TCP port, 1 to 65535.
     pub port: u16,
+    /// Algorithms of [`OLDER_ALGORITHMS`] that are offered beside the modern ones, for a client that has
+    /// none of those.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub algorithms: Vec<String>,
 }
 
 impl Default for Ssh {
     fn default() -> Self {
-        Self { host_keys: Vec::new(), user_ca_keys: Vec::new(), port: 22 }
+        Self { host_keys: Vec::new(), user_ca_keys: Vec::new(), port: 22, algorithms: Vec::new() }
     }
 }
 
@@ -169,7 +191,7 @@ impl Document {
             return fail("session.beacon.url", "an https:// address of at most 2048 bytes".into());
         }
         for (i, login) in self.logins.iter().enumerate() {
-            login.validate(&format!("logins[{i}]"))?;
+            login.validate(&format!("logins[{i}]"), !self.ssh.user_ca_keys.is_empty())?;
             if self.logins.iter().take(i).any(|other| other.name == login.name) {
                 return fail(format!("logins[{i}].name"), format!("{} is named twice", login.name));
             }
@@ -180,11 +202,11 @@ impl Document {
 }
 
 impl Login {
-    fn validate(&self, at: &str) -> Result<(), DocumentError> {
+    fn validate(&self, at: &str, certified: bool) -> Result<(), DocumentError> {
         if !LOGIN_NAMES.contains(&self.name.as_str()) {
             return fail(format!("{at}.name"), "neither root nor admin".into());
         }
-        if self.password_hash.is_none() && self.authorized_keys.is_empty() {
+        if self.password_hash.is_none() && self.authorized_keys.is_empty() && !certified {
             return fail(at, "neither password_hash nor authorized_keys".into());
         }
         if let Some(hash) = &self.password_hash {
@@ -211,6 +233,10 @@ impl Ssh {
             if !text.trim_start().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
                 return fail(format!("ssh.host_keys[{i}]"), "not an OpenSSH private key".into());
             }
+        }
+        if let Some(name) = self.algorithms.iter().position(|a| !OLDER_ALGORITHMS.contains(&a.as_str())) {
+            let known = OLDER_ALGORITHMS.join(", ");
+            return fail(format!("ssh.algorithms[{name}]"), format!("none of {known}"));
         }
         check_key_lines(&self.user_ca_keys, "ssh.user_ca_keys")
     }
@@ -319,6 +345,7 @@ mod tests {
             (r#"{"version":1,"device":{"hostname":"a b"}}"#, "device.hostname"),
             (r#"{"version":2}"#, "version"),
             (r#"{"version":1,"ssh":{"port":0}}"#, "ssh.port"),
+            (r#"{"version":1,"ssh":{"algorithms":["hmac-sha1","3des-cbc"]}}"#, "ssh.algorithms[1]"),
             (r#"{"version":1,"network":{"links":[{"mac":"zz"}]}}"#, "network.links[0].mac"),
             (r#"{"version":1,"pasword":"x"}"#, "pasword"),
         ] {

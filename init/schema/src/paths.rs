@@ -23,6 +23,10 @@ pub const NET_REPORT: &str = "/run/rescue/net.json";
 pub const THROTTLE: &str = "/run/rescue/throttle";
 /// The folder of SSH host keys, 0700; files are named as OpenSSH names them.
 pub const HOST_KEYS: &str = "/etc/ssh";
+/// The `ssh` section of the injected document without its secrets, for `sshd`.
+pub const SSH_WISHES: &str = "/run/rescue/ssh.json";
+/// The folder of who is in over SSH (0700): a [`crate::report::WhoReport`] a connection.
+pub const CONNECTIONS: &str = "/run/rescue/connections";
 /// Where `rescue mount` puts the rescued systems.
 pub const MOUNT_ROOT: &str = "/mnt";
 /// The `network` section of the injected document, for `netd` (0600).

@@ -22,7 +22,7 @@ use crate::sys::watch::Watch;
 pub(super) const COMMAND: Command = Command {
     name: "log",
     links: &[],
-    usage: "[-n LINES] [-f] [--kernel] [--json]",
+    usage: "[-n LINES] [-f] [--auth | --kernel] [--json]",
     about: "what happened since this boot began; -f goes on as it happens",
     run,
 };
@@ -34,13 +34,15 @@ struct Wish {
     lines: usize,
     follow: bool,
     kernel: bool,
+    /// Logins and what they did alone.
+    auth: bool,
     json: bool,
 }
 
 fn parse(args: &[String]) -> Result<Wish, Usage> {
     use lexopt::prelude::{Long, Short, ValueExt};
     let usage = |error: lexopt::Error| Usage(error.to_string());
-    let mut wish = Wish { lines: usize::MAX, follow: false, kernel: false, json: false };
+    let mut wish = Wish { lines: usize::MAX, follow: false, kernel: false, auth: false, json: false };
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
@@ -49,9 +51,13 @@ fn parse(args: &[String]) -> Result<Wish, Usage> {
             }
             Short('f') | Long("follow") => wish.follow = true,
             Short('k') | Long("kernel") => wish.kernel = true,
+            Long("auth") => wish.auth = true,
             Long("json") => wish.json = true,
             other => return Err(usage(other.unexpected())),
         }
+    }
+    if wish.auth && wish.kernel {
+        return Err(Usage("--auth and --kernel do not go together".into()));
     }
     Ok(wish)
 }
@@ -72,7 +78,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let newest = read_on(&mut file)?;
     bytes.extend_from_slice(&newest);
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !wish.auth || is_of_a_login(line)).collect();
     let from = lines.len().saturating_sub(wish.lines);
     let mut out = std::io::stdout().lock();
     for line in lines.get(from..).unwrap_or_default() {
@@ -85,11 +91,18 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             file = File::open(paths::LOG).with_context(|| format!("opening {}", paths::LOG))?;
             added.extend(read_on(&mut file)?);
         }
-        for line in String::from_utf8_lossy(&added).lines() {
+        let added = String::from_utf8_lossy(&added);
+        for line in added.lines().filter(|line| !wish.auth || is_of_a_login(line)) {
             show(&mut out, line, wish.json)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a line is of those that let people in.
+fn is_of_a_login(line: &str) -> bool {
+    let source = LogLine::parse(line).source.unwrap_or_default();
+    source == "sshd" || source == "accounts" || source.starts_with("console")
 }
 
 /// The kernel's own log, as dmesg(1) shows it.
@@ -190,11 +203,20 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_logins_are_told_from_others() {
+        assert!(is_of_a_login("[   12.345] sshd: login of root from 192.0.2.1:5 by password"));
+        assert!(is_of_a_login("[   12.345] console-ttyS0: root logged in"));
+        assert!(!is_of_a_login("[   12.345] netd: sshd: no"));
+        assert!(!is_of_a_login("sshd: no"));
+    }
+
+    #[test]
     fn arguments() {
         let parse = |args: &[&str]| parse(&args.iter().map(|a| a.to_string()).collect::<Vec<_>>()).ok();
         let wish = parse(&["-fn20", "--kernel"]).unwrap();
         assert_eq!((wish.lines, wish.follow, wish.kernel, wish.json), (20, true, true, false));
-        for wrong in [&["-n"][..], &["-n", "x"], &["-n", "-1"], &["x"], &["--frob"]] {
+        assert!(parse(&["--auth", "-f"]).unwrap().auth);
+        for wrong in [&["-n"][..], &["--auth", "-k"], &["-n", "x"], &["-n", "-1"], &["x"], &["--frob"]] {
             assert!(parse(wrong).is_none(), "{wrong:?}");
         }
     }

@@ -23,6 +23,7 @@ mod sftp_server;
 mod sshd;
 mod status;
 mod umount;
+mod who;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,7 @@ const COMMANDS: &[Command] = &[
     mount::COMMAND,
     umount::COMMAND,
     log::COMMAND,
+    who::COMMAND,
     power::REBOOT,
     power::POWEROFF,
     power::HALT,

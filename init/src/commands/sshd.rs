@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rescue_schema::account::Account;
-use rescue_schema::credentials::{Document, MAX_DOCUMENT};
+use rescue_schema::credentials::{Document, MAX_DOCUMENT, Ssh};
 use rescue_schema::paths;
 
 use super::{Command, Usage};
@@ -69,7 +69,7 @@ fn arguments(args: &[String]) -> anyhow::Result<Arguments> {
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let arguments = arguments(args)?;
-    let (keys, logins, port) = match &arguments.device {
+    let (keys, logins, ssh) = match &arguments.device {
         Some(path) => {
             let bytes = files::read_capped(path, MAX_DOCUMENT)
                 .with_context(|| format!("reading {}", path.display()))?;
@@ -78,27 +78,34 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             if keys.is_empty() {
                 keys.push(host_keys::generate()?);
             }
-            (keys, Some(document.logins), document.ssh.port)
+            (keys, Some(document.logins), document.ssh)
         }
-        None => (host_keys::load_or_generate(Path::new(paths::HOST_KEYS))?, None, 22),
+        None => (host_keys::load_or_generate(Path::new(paths::HOST_KEYS))?, None, wishes()?),
     };
     let hostkey = keys.first().map(|k| host_keys::fingerprint(k.public_key())).unwrap_or_default();
     let accounts = match logins {
         Some(logins) => {
             // An ordinary machine: nothing of it is touched, so its refusals are counted per connection.
-            Accounts { directory: Directory::from_logins(logins), throttle: Throttle::open(Path::new("")) }
+            Accounts {
+                directory: Directory::from_logins(logins),
+                throttle: Throttle::open(Path::new("")),
+                authorities: ssh.user_ca_keys,
+            }
         }
         None => Accounts {
             directory: Directory::from_files(Path::new("/")),
             throttle: Throttle::open(Path::new(paths::THROTTLE)),
+            authorities: ssh.user_ca_keys,
         },
     };
     let server = Server {
         keys,
         gate: Arc::new(accounts),
         login_grace: arguments.login_grace.map_or(policy::LOGIN_GRACE, Duration::from_secs),
+        algorithms: ssh.algorithms,
+        records: records(arguments.device.is_none()),
     };
-    let listener = listen::bind(arguments.listen, port)?;
+    let listener = listen::bind(arguments.listen, ssh.port)?;
     let address = listener.local_addr().context("reading the listener's address")?;
     listen::serve(listener, &server, || {
         log::note("sshd", &format!("listening on {address}, host key {hostkey}"));
@@ -108,6 +115,31 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         Notice::Listening { port: address.port(), hostkey }.send();
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder of who is in. A listener that was killed leaves monitors behind, which keep their records.
+fn records(on_a_machine: bool) -> Option<PathBuf> {
+    let folder = PathBuf::from(paths::CONNECTIONS);
+    if !on_a_machine || !folder.parent().is_some_and(Path::is_dir) {
+        return None;
+    }
+    let made = std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700).create(&folder);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            log::note("sshd", &format!("making {}: {error}", folder.display()));
+            None
+        }
+        _ => Some(folder),
+    }
+}
+
+/// The document's wishes, as PID 1 has left them; those of a document without any where it has not.
+fn wishes() -> anyhow::Result<Ssh> {
+    match files::read_capped(Path::new(paths::SSH_WISHES), MAX_DOCUMENT) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("reading {}", paths::SSH_WISHES)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Ssh::default()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", paths::SSH_WISHES)),
+    }
 }
 
 fn run_connection(_: &str, _: &[String]) -> anyhow::Result<ExitCode> {
@@ -121,6 +153,8 @@ fn run_connection(_: &str, _: &[String]) -> anyhow::Result<ExitCode> {
 struct Accounts {
     directory: Directory,
     throttle: Throttle,
+    /// Keys of authorities for every login.
+    authorities: Vec<String>,
 }
 
 impl Gate for Accounts {
@@ -130,6 +164,10 @@ impl Gate for Accounts {
 
     fn account(&self, user: &str) -> Option<Account> {
         logged(self.directory.find(user))
+    }
+
+    fn authorities(&self) -> Vec<String> {
+        self.authorities.clone()
     }
 
     fn delay(&self, source: IpAddr) -> Option<Duration> {

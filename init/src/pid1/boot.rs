@@ -183,6 +183,11 @@ impl Boot {
             return (StageResult::Failed, format!("{error:#}"));
         }
         if let Some(document) = &self.document
+            && let Err(error) = write_ssh_wishes(&document.ssh)
+        {
+            log::kmsg_error(&format!("rescue: writing {}: {error}", paths::SSH_WISHES));
+        }
+        if let Some(document) = &self.document
             && let Err(error) = ssh::host_keys::install(root, &document.ssh.host_keys)
         {
             // The server makes a key of its own; whoever pinned the injected one will be refused by
@@ -339,4 +344,10 @@ impl Boot {
             None => false,
         }
     }
+}
+
+/// What the SSH server must know of the document, its host keys apart.
+fn write_ssh_wishes(ssh: &rescue_schema::credentials::Ssh) -> std::io::Result<()> {
+    let wishes = rescue_schema::credentials::Ssh { host_keys: Vec::new(), ..ssh.clone() };
+    files::replace(Path::new(paths::SSH_WISHES), 0o600, &serde_json::to_vec(&wishes)?)
 }

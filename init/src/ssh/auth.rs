@@ -2,14 +2,11 @@
 //! of the server brings.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rescue_schema::account::Account;
-use russh::keys::{Algorithm, PublicKey};
 
-use super::authorized_keys::{self, Options};
-use super::policy;
-use crate::sys::log;
+use super::authorized_keys::Options;
 
 /// Longest password that is looked at, in bytes. crypt(3) stops at 512; a longer one is refused
 /// without spending time on it.
@@ -22,6 +19,10 @@ pub trait Gate: Send + Sync + 'static {
     fn password(&self, user: &str, password: &[u8], source: IpAddr) -> Option<Account>;
     /// The account of this name, for its keys.
     fn account(&self, user: &str) -> Option<Account>;
+    /// Keys of authorities whose certificates are accepted for every login, as lines (`type base64`).
+    fn authorities(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// How long this source must wait before its next password is looked at.
     fn delay(&self, source: IpAddr) -> Option<Duration>;
     /// A password from this source was wrong.
@@ -37,32 +38,4 @@ pub struct Grant {
     pub account: Account,
     /// What it may do.
     pub options: Options,
-}
-
-/// The key's grant, if `user` may log in with it. Whoever calls this for a login, and not for an
-/// offer, must have verified that the client holds the key.
-pub fn key(
-    gate: &dyn Gate,
-    user: &str,
-    key: &PublicKey,
-    algorithm: &Algorithm,
-    source: IpAddr,
-) -> Option<Grant> {
-    if user.len() > MAX_NAME || !policy::accepts(algorithm) {
-        return None;
-    }
-    let account = gate.account(user)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
-    for line in &account.authorized_keys {
-        match authorized_keys::parse(line) {
-            Ok(Some(entry)) if entry.key.key_data() == key.key_data() && entry.options.admit(source, now) => {
-                return Some(Grant { account, options: entry.options });
-            }
-            Ok(_) => {}
-            Err(why) => {
-                log::note("sshd", &format!("a line of authorized_keys of {user} is refused: it {why}"))
-            }
-        }
-    }
-    None
 }

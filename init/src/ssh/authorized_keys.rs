@@ -17,6 +17,9 @@ pub struct Entry {
     pub key: PublicKey,
     /// Its conditions.
     pub options: Options,
+    /// For the key of an authority (`cert-authority`), whose certificates log in and not it itself: the
+    /// names of which a certificate must have one (`principals=`), empty for the login's own.
+    pub authority: Option<Vec<String>>,
 }
 
 /// Conditions of a key.
@@ -26,21 +29,129 @@ pub struct Options {
     pub command: Option<String>,
     /// Whether a terminal may be had (`no-pty`, `restrict`).
     pub pty: bool,
-    /// Whether anything may be forwarded; false as soon as one kind is forbidden.
-    pub forwarding: bool,
+    /// Whether connections may be forwarded (`no-port-forwarding`, `restrict`).
+    pub port_forwarding: bool,
+    /// Whether the agent may be forwarded (`no-agent-forwarding`, `restrict`).
+    pub agent_forwarding: bool,
+    /// Where connections may go to (`permitopen=`); empty means anywhere.
+    pub permit_open: Vec<Permit>,
+    /// Where the server may listen (`permitlisten=`); empty means anywhere.
+    pub permit_listen: Vec<Permit>,
     /// Seconds since 1970 after which the key opens nothing (`expiry-time=`).
     pub expires: Option<i64>,
     /// Patterns of addresses it may come from (`from=`); empty means from anywhere.
     pub from: Vec<String>,
+    /// Whether a security key must have been touched; not with `no-touch-required`.
+    pub touch: bool,
+    /// Whether a security key must have recognised who touched it (`verify-required`).
+    pub verification: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { command: None, pty: true, forwarding: true, expires: None, from: Vec::new() }
+        Self {
+            command: None,
+            pty: true,
+            port_forwarding: true,
+            agent_forwarding: true,
+            permit_open: Vec::new(),
+            permit_listen: Vec::new(),
+            expires: None,
+            from: Vec::new(),
+            touch: true,
+            verification: false,
+        }
     }
 }
 
+/// A place that a key may reach, or listen at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    /// Host, as the client names it; none means any (`*`).
+    host: Option<String>,
+    /// Port; none means any (`*`).
+    port: Option<u16>,
+}
+
+impl Permit {
+    /// `host:port`, `[address]:port`, and a port alone where that `may_be_port`.
+    fn parse(text: &str, may_be_port: bool) -> Option<Self> {
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) => (host, port),
+            None if may_be_port => ("*", text),
+            None => return None,
+        };
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        if host.is_empty() || (bare.is_none() && host.contains(':')) {
+            return None;
+        }
+        let host = (host != "*").then(|| host.to_string());
+        let port = match port {
+            "*" => None,
+            port => Some(port.parse().ok().filter(|port| *port != 0)?),
+        };
+        Some(Self { host, port })
+    }
+
+    fn admits(&self, host: &str, port: u32) -> bool {
+        self.host.as_ref().is_none_or(|own| own.eq_ignore_ascii_case(host))
+            && self.port.is_none_or(|own| u32::from(own) == port)
+    }
+}
+
+fn permits(list: &[Permit], host: &str, port: u32) -> bool {
+    list.is_empty() || list.iter().any(|permit| permit.admits(host, port))
+}
+
 impl Options {
+    /// Those that allow nothing but a command: what a certificate starts with.
+    pub fn nothing() -> Self {
+        Self { pty: false, port_forwarding: false, agent_forwarding: false, ..Self::default() }
+    }
+
+    /// What both allow: those of a line of `authorized_keys`, whose places and times hold, and those of a
+    /// certificate of its authority. None where they force different commands.
+    pub fn and(self, other: Self) -> Option<Self> {
+        let command = match (self.command, other.command) {
+            (Some(one), Some(other)) if one != other => return None,
+            (one, other) => one.or(other),
+        };
+        Some(Self {
+            command,
+            pty: self.pty && other.pty,
+            port_forwarding: self.port_forwarding && other.port_forwarding,
+            agent_forwarding: self.agent_forwarding && other.agent_forwarding,
+            touch: self.touch && other.touch,
+            verification: self.verification || other.verification,
+            permit_open: self.permit_open,
+            permit_listen: self.permit_listen,
+            expires: self.expires,
+            from: self.from,
+        })
+    }
+
+    /// Whether a connection to a port of a host may be forwarded.
+    pub fn may_open(&self, host: &str, port: u32) -> bool {
+        self.port_forwarding && permits(&self.permit_open, host, port)
+    }
+
+    /// Whether a connection to a Unix socket may be forwarded. No permit names one, so one permit is one
+    /// restriction.
+    pub fn may_open_unix(&self) -> bool {
+        self.port_forwarding && self.permit_open.is_empty()
+    }
+
+    /// Whether the server may listen for the client at a port of one of its addresses.
+    pub fn may_listen(&self, host: &str, port: u32) -> bool {
+        self.port_forwarding && permits(&self.permit_listen, host, port)
+    }
+
+    /// Whether the server may listen for the client at a Unix socket.
+    pub fn may_listen_unix(&self) -> bool {
+        self.port_forwarding && self.permit_listen.is_empty()
+    }
+
     /// Whether a client at `source` may use the key at `now` (seconds since 1970).
     pub fn admit(&self, source: IpAddr, now: i64) -> bool {
         self.expires.is_none_or(|end| now < end) && (self.from.is_empty() || matches(&self.from, source))
@@ -63,16 +174,17 @@ pub fn parse(line: &str) -> Result<Option<Entry>, String> {
         return Err("has a control character".into());
     }
     if let Some(key) = key_of(line) {
-        return Ok(Some(Entry { key, options: Options::default() }));
+        return Ok(Some(Entry { key, options: Options::default(), authority: None }));
     }
     let end = end_of_options(line).ok_or("neither a key nor options and a key")?;
     let (options, rest) = line.split_at_checked(end).ok_or("neither a key nor options and a key")?;
     let key = key_of(rest.trim_start_matches([' ', '\t'])).ok_or("no key that this server knows")?;
-    Ok(Some(Entry { key, options: parse_options(options)? }))
+    let (options, authority) = parse_options(options)?;
+    Ok(Some(Entry { key, options, authority }))
 }
 
 /// `type base64 [comment]`; the type within the key must be the one that is written.
-fn key_of(text: &str) -> Option<PublicKey> {
+pub(super) fn key_of(text: &str) -> Option<PublicKey> {
     let mut words = text.split([' ', '\t']).filter(|w| !w.is_empty());
     let (kind, data) = (words.next()?, words.next()?);
     PublicKey::from_openssh(&format!("{kind} {data}")).ok()
@@ -93,23 +205,49 @@ fn end_of_options(line: &str) -> Option<usize> {
     None
 }
 
-fn parse_options(text: &str) -> Result<Options, String> {
+fn parse_options(text: &str) -> Result<(Options, Option<Vec<String>>), String> {
     let mut options = Options::default();
+    let (mut authority, mut principals) = (false, None);
     for word in split(text)? {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(unquote(value).ok_or("has a value without quotes")?)),
             None => (word, None),
         };
         match (name.to_ascii_lowercase().as_str(), value) {
-            ("restrict", None) => (options.pty, options.forwarding) = (false, false),
+            ("restrict", None) => {
+                options.pty = false;
+                options.port_forwarding = false;
+                options.agent_forwarding = false;
+            }
             ("pty", None) => options.pty = true,
             ("no-pty", None) => options.pty = false,
-            ("no-port-forwarding" | "no-agent-forwarding" | "no-x11-forwarding", None) => {
-                options.forwarding = false;
-            }
-            // There is no ~/.ssh/rc here to run or not to run.
-            ("no-user-rc", None) => {}
+            ("no-port-forwarding", None) => options.port_forwarding = false,
+            ("port-forwarding", None) => options.port_forwarding = true,
+            ("no-agent-forwarding", None) => options.agent_forwarding = false,
+            ("agent-forwarding", None) => options.agent_forwarding = true,
+            // There is no ~/.ssh/rc here to run or not to run, and no X11.
+            ("no-user-rc" | "user-rc" | "no-x11-forwarding" | "x11-forwarding", None) => {}
+            ("permitopen", Some(value)) => options
+                .permit_open
+                .push(Permit::parse(&value, false).ok_or("has a permitopen that is no host and port")?),
+            ("permitlisten", Some(value)) => options.permit_listen.push(
+                Permit::parse(&value, true).ok_or("has a permitlisten that is no port, or host and port")?,
+            ),
             ("command", Some(value)) if options.command.is_none() => options.command = Some(value),
+            ("no-touch-required", None) => options.touch = false,
+            ("touch-required", None) => options.touch = true,
+            ("verify-required", None) => options.verification = true,
+            // As OpenSSH does unless it is told otherwise: what a key's line sets could change which code
+            // the login's programs run.
+            ("environment", Some(_)) => {}
+            ("cert-authority", None) => authority = true,
+            ("principals", Some(value)) if principals.is_none() => {
+                let names: Vec<String> = value.split(',').map(|p| p.trim().to_string()).collect();
+                if names.iter().any(String::is_empty) {
+                    return Err("has an empty name in principals=".into());
+                }
+                principals = Some(names);
+            }
             ("expiry-time", Some(value)) => {
                 let end = timestamp(&value).ok_or("has an expiry-time that is no date")?;
                 options.expires = Some(options.expires.map_or(end, |other| other.min(end)));
@@ -127,7 +265,10 @@ fn parse_options(text: &str) -> Result<Options, String> {
             }
         }
     }
-    Ok(options)
+    if principals.is_some() && !authority {
+        return Err("has principals= without cert-authority".into());
+    }
+    Ok((options, authority.then(|| principals.unwrap_or_default())))
 }
 
 /// Splits at commas outside quotes.
@@ -219,6 +360,16 @@ fn matches(patterns: &[String], source: IpAddr) -> bool {
     admitted
 }
 
+/// Whether `source` is in one of these networks or one of these addresses (`source-address` of a
+/// certificate). What is neither contains nothing.
+pub(super) fn from_networks(text: &str, source: IpAddr) -> bool {
+    let source = source.to_canonical();
+    text.split(',').any(|network| match network.split_once('/') {
+        Some((network, bits)) => in_network(source, network, bits),
+        None => network.parse() == Ok(source),
+    })
+}
+
 fn in_network(source: IpAddr, network: &str, bits: &str) -> bool {
     let (Ok(network), Ok(bits)) = (network.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
     let (source, network, width) = match (source, network) {
@@ -278,7 +429,16 @@ mod tests {
     fn options_are_honoured() {
         let it = options(r#"restrict,pty,command="echo \"a b\", \\x""#);
         assert_eq!(it.command.as_deref(), Some(r#"echo "a b", \\x"#));
-        assert!(it.pty && !it.forwarding);
+        assert!(it.pty && !it.port_forwarding && !it.agent_forwarding);
+        let it = options(
+            r#"restrict,port-forwarding,permitopen="DB:22",permitopen="[::1]:*",permitlisten="8080""#,
+        );
+        assert!(it.may_open("db", 22) && it.may_open("::1", 9) && it.may_listen("localhost", 8080));
+        assert!(!it.may_open("db", 23) && !it.may_open("db2", 22) && !it.may_listen("", 80));
+        assert!(!it.may_open_unix() && !it.may_listen_unix() && !it.agent_forwarding);
+        assert!(
+            options("no-agent-forwarding").may_open_unix() && !options("no-port-forwarding").may_open("a", 1)
+        );
         assert!(!options("NO-PTY").pty);
         let it = options(r#"expiry-time="20200101""#);
         assert_eq!(it.expires, Some(1_577_836_800));
@@ -302,13 +462,33 @@ mod tests {
     }
 
     #[test]
+    fn authorities_security_keys_and_what_both_sides_allow() {
+        let entry = |text: &str| parse(&format!("{text} {KEY}")).unwrap().unwrap();
+        assert_eq!(entry("cert-authority").authority, Some(vec![]));
+        let names = entry(r#"cert-authority,principals="a, b",no-touch-required"#);
+        assert_eq!(names.authority, Some(vec!["a".into(), "b".into()]));
+        assert!(!names.options.touch && !names.options.verification);
+        assert!(options("verify-required").verification && options("pty").touch);
+        assert_eq!(options(r#"environment="LD_PRELOAD=x""#), Options::default());
+        let one = options(r#"command="a",permitopen="x:1""#);
+        assert_eq!(one.clone().and(Options { command: Some("b".into()), ..Options::default() }), None);
+        let both = one.and(Options::nothing()).unwrap();
+        assert!(!both.pty && !both.port_forwarding && both.command.as_deref() == Some("a"));
+        assert_eq!(both.permit_open.len(), 1);
+    }
+
+    #[test]
     fn what_is_not_implemented_is_refused() {
         for bad in [
-            r#"permitopen="a:1""#,
-            "cert-authority",
+            r#"permitopen="a""#,
+            r#"permitopen="a:0""#,
+            r#"permitopen="a:70000""#,
+            r#"permitopen="::1:22""#,
+            r#"permitopen=":22""#,
+            r#"permitlisten="localhost""#,
             r#"principals="root""#,
-            r#"environment="LD_PRELOAD=x""#,
-            "verify-required",
+            r#"cert-authority,principals="""#,
+            "environment",
             r#"tunnel="1""#,
             "no-such-option",
             r#"restrict,command="a",command="b""#,

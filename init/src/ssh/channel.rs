@@ -9,7 +9,7 @@ use russh::server::Handle;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-use super::flow::{self, Input, Writer};
+use super::flow::{self, Input, Kind, Writer};
 use super::monitor::Client;
 use super::monitor::messages::{Ended, List, Request, What};
 use super::session::Terminal;
@@ -27,6 +27,8 @@ pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Channel {
     pub(super) writer: Writer,
     pub(super) terminal: Option<Terminal>,
+    /// Whether the client's agent is to answer its programs.
+    pub(super) agent: bool,
     environment: Vec<(String, String)>,
     running: Option<Arc<Running>>,
 }
@@ -50,7 +52,7 @@ pub(super) struct Running {
 
 impl Channel {
     pub(super) fn new(writer: Writer) -> Self {
-        Self { writer, terminal: None, environment: Vec::new(), running: None }
+        Self { writer, terminal: None, agent: false, environment: Vec::new(), running: None }
     }
 
     pub(super) fn running(&self) -> Option<&Arc<Running>> {
@@ -72,7 +74,7 @@ impl Channel {
             return None;
         }
         let environment = List(self.environment.clone());
-        Some(Request::Start { what, terminal: self.terminal.clone(), environment })
+        Some(Request::Start { what, terminal: self.terminal.clone(), agent: self.agent, environment })
     }
 
     /// Takes over the process that the monitor has started for it.
@@ -92,10 +94,10 @@ impl Channel {
             Some(_) => {
                 let master = Arc::new(ready::register(next()?)?);
                 let outputs = Outputs { output: Arc::clone(&master), error: None };
-                (Input::new(Arc::clone(&master), true), Some(master), outputs)
+                (Input::new(Arc::clone(&master), Kind::Terminal), Some(master), outputs)
             }
             None => {
-                let input = Input::new(Arc::new(ready::register(next()?)?), false);
+                let input = Input::new(Arc::new(ready::register(next()?)?), Kind::Pipe);
                 let output = Arc::new(ready::register(next()?)?);
                 (input, None, Outputs { output, error: Some(Arc::new(ready::register(next()?)?)) })
             }

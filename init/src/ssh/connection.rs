@@ -69,9 +69,11 @@ async fn serve(socket: TcpStream, monitor: OwnedFd) -> anyhow::Result<()> {
     let _ = rustix::net::sockopt::set_socket_keepalive(&socket, true);
     let socket = Socket::new(tokio::net::TcpStream::from_std(socket)?, policy::IDENTIFICATION.len() + 2);
     let shared = Shared::new(Client::new(monitor)?);
-    let Reply::Welcome { keys } = shared.monitor.hear().await?.0 else { bail!("the monitor does not greet") };
+    let Reply::Welcome { keys, algorithms } = shared.monitor.hear().await?.0 else {
+        bail!("the monitor does not greet")
+    };
     let keys: Result<Vec<PublicKey>, _> = keys.0.iter().map(|key| PublicKey::from_bytes(key)).collect();
-    let config = Arc::new(policy::config(keys.context("reading the host keys")?));
+    let config = Arc::new(policy::config(keys.context("reading the host keys")?, &algorithms.0));
     // Nothing of the client's has been read yet. A kernel without filters leaves the other walls.
     if let Err(error) = sandbox::bind() {
         shared

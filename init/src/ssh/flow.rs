@@ -32,12 +32,23 @@ pub(super) type Writer = Arc<ChannelWriteHalf<Msg>>;
 pub(super) struct Input {
     state: Mutex<State>,
     wake: Notify,
-    /// A terminal has no end of input that can be closed.
-    terminal: bool,
+    kind: Kind,
+}
+
+/// What is at the end of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pipe,
+    /// Has no end of input that can be closed.
+    Terminal,
+    /// Is told of the end, and may go on in the other direction.
+    Socket,
 }
 
 struct State {
     end: Option<Arc<AsyncFd<OwnedFd>>>,
+    /// Whether the end is still to come.
+    expected: bool,
     waiting: BytesMut,
     ended: bool,
     /// Bytes taken by the process for which no window was given back yet.
@@ -53,9 +64,24 @@ impl State {
 }
 
 impl Input {
-    pub(super) fn new(end: Arc<AsyncFd<OwnedFd>>, terminal: bool) -> Self {
-        let state = State { end: Some(end), waiting: BytesMut::new(), ended: false, credit: 0 };
-        Self { state: Mutex::new(state), wake: Notify::new(), terminal }
+    pub(super) fn new(end: Arc<AsyncFd<OwnedFd>>, kind: Kind) -> Self {
+        let input = Self::without_end(kind);
+        input.attach(end);
+        input
+    }
+
+    /// One whose end comes later; what the client sends until then is kept.
+    pub(super) fn without_end(kind: Kind) -> Self {
+        let state = State { end: None, expected: true, waiting: BytesMut::new(), ended: false, credit: 0 };
+        Self { state: Mutex::new(state), wake: Notify::new(), kind }
+    }
+
+    /// Gives it its end, unless it was closed meanwhile.
+    pub(super) fn attach(&self, end: Arc<AsyncFd<OwnedFd>>) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.expected) {
+            state.end = Some(end);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -67,6 +93,7 @@ impl Input {
         let mut state = self.lock();
         let mut taken = 0;
         match &state.end {
+            None if state.expected => {}
             // The process has closed its input: the data has nowhere to go, as with a closed pipe.
             None => taken = data.len(),
             Some(end) if state.waiting.is_empty() => match rustix::io::write(end.get_ref(), data) {
@@ -75,6 +102,7 @@ impl Input {
                 Err(_) => {
                     state.end = None;
                     taken = data.len();
+                    self.wake.notify_one();
                 }
             },
             Some(_) => {}
@@ -88,7 +116,7 @@ impl Input {
 
     /// The client sends no more.
     pub(super) fn end(&self) {
-        if !self.terminal {
+        if self.kind != Kind::Terminal {
             self.lock().ended = true;
             self.wake.notify_one();
         }
@@ -98,6 +126,7 @@ impl Input {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.end = None;
+        state.expected = false;
         state.waiting = BytesMut::new();
         self.wake.notify_one();
     }
@@ -108,6 +137,9 @@ impl Input {
             let end = {
                 let mut state = self.lock();
                 if state.waiting.is_empty() && state.ended {
+                    if let (Kind::Socket, Some(end)) = (self.kind, &state.end) {
+                        let _ = rustix::net::shutdown(end.get_ref(), rustix::net::Shutdown::Write);
+                    }
                     state.end = None;
                 }
                 match &state.end {

@@ -15,6 +15,7 @@
 //!                        protocol.rs    russh's handler: what the client says
 //!                        channel.rs     one session of it: terminal, environment, process, exit
 //!                        flow.rs        bytes between a channel and a process, with backpressure
+//!                        forward/       other connections through this one: -L, -R, -D, -A, -J
 //! ```
 //!
 //! The protocol side has no rights: what it wants, it asks its monitor for, in the messages of
@@ -25,14 +26,17 @@
 mod admission;
 pub mod auth;
 pub mod authorized_keys;
+pub mod certificate;
 mod channel;
 pub mod connection;
 mod control;
 mod flow;
+pub mod forward;
 pub mod host_keys;
 pub mod listen;
 pub mod monitor;
 pub mod policy;
+pub mod presented;
 mod protocol;
 pub mod session;
 mod socket;

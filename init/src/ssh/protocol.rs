@@ -1,15 +1,17 @@
 //! russh's handler: what a client says, turned into questions to the monitor and orders to `channel`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Error;
 use russh::server::{
-    Auth, ChannelOpenHandle, ExchangeToSign, Handler, Msg, PublicKeyOffer, Session, SignedPublicKey,
+    Auth, ChannelOpenHandle, ExchangeToSign, Handler, Msg, PublicKeyOffer, Response, Session, SignedPublicKey,
 };
 use russh::{ChannelId, ChannelOpenFailure, Pty, Sig};
 
 use super::channel::{Channel, Running};
+use super::forward::{Forwards, To};
 use super::monitor::Client;
 use super::monitor::messages::{Reply, Request, What};
 use super::policy;
@@ -22,6 +24,7 @@ const MAX_TERM: usize = 64;
 /// What the handler and the process's main task share.
 pub(super) struct Shared {
     pub(super) monitor: Arc<Client>,
+    pub(super) forwards: Arc<Forwards>,
     state: Mutex<State>,
 }
 
@@ -36,7 +39,9 @@ struct State {
 
 impl Shared {
     pub(super) fn new(monitor: Client) -> Arc<Self> {
-        Arc::new(Self { monitor: Arc::new(monitor), state: Mutex::default() })
+        let monitor = Arc::new(monitor);
+        let forwards = Forwards::new(Arc::clone(&monitor));
+        Arc::new(Self { monitor, forwards, state: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -66,6 +71,26 @@ impl Protocol {
             }
             _ => Ok(Auth::Reject { proceed_with_methods: Some(policy::methods()), partial_success: false }),
         }
+    }
+
+    /// Whether somebody is in: nothing is forwarded for nobody.
+    fn is_admitted(&self) -> bool {
+        self.shared.lock().admitted
+    }
+
+    fn connect(&self, to: To, channel: russh::Channel<Msg>, answer: ChannelOpenHandle, session: &Session) {
+        // An answer that is dropped is a refusal.
+        if self.is_admitted() {
+            let (_, writer) = channel.split();
+            self.shared.forwards.connect(to, Arc::new(writer), answer, session.handle());
+        }
+    }
+
+    async fn password(&self, user: &str, password: &[u8]) -> Result<Auth, Error> {
+        // Longer than any that is right: it is not carried about whole.
+        let password = password.get(..super::auth::MAX_PASSWORD + 1).unwrap_or(password);
+        let password = zeroize::Zeroizing::new(password.to_vec());
+        self.log_in(&Request::Password { user: user.to_string(), password }).await
     }
 
     async fn start(&self, id: ChannelId, what: What, session: &mut Session) -> Result<(), Error> {
@@ -121,8 +146,8 @@ impl Handler for Protocol {
     async fn auth_publickey_offered(&mut self, user: &str, offer: PublicKeyOffer<'_>) -> Result<Auth, Error> {
         let request = Request::Offer {
             user: user.to_string(),
-            algorithm: offer.algorithm.to_string(),
-            key: offer.public_key.to_bytes()?,
+            algorithm: offer.algorithm_name.to_string(),
+            key: offer.key_blob.to_vec(),
         };
         self.log_in(&request).await
     }
@@ -142,11 +167,25 @@ impl Handler for Protocol {
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Error> {
-        // Longer than any that is right: it is not carried about whole.
-        let password =
-            password.as_bytes().get(..super::auth::MAX_PASSWORD + 1).unwrap_or(password.as_bytes());
-        let password = zeroize::Zeroizing::new(password.to_vec());
-        self.log_in(&Request::Password { user: user.to_string(), password }).await
+        self.password(user, password.as_bytes()).await
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Error> {
+        // One question, and the same check as that of a password (RFC 4256).
+        let Some(mut response) = response else {
+            return Ok(Auth::Partial {
+                name: "".into(),
+                instructions: "".into(),
+                prompts: Cow::Borrowed(&[(Cow::Borrowed("Password: "), false)]),
+            });
+        };
+        let answer = response.next().unwrap_or_default();
+        self.password(user, &answer).await
     }
 
     async fn channel_open_session(
@@ -172,7 +211,88 @@ impl Handler for Protocol {
         Ok(())
     }
 
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: russh::Channel<Msg>,
+        host: &str,
+        port: u32,
+        _from: &str,
+        _from_port: u32,
+        answer: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.connect(To::Tcp { host: host.to_string(), port }, channel, answer, session);
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: russh::Channel<Msg>,
+        path: &str,
+        answer: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        self.connect(To::Unix(path.to_string()), channel, answer, session);
+        Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Error> {
+        self.shared.forwards.confirmed(id);
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
+        if !self.is_admitted() {
+            return Ok(false);
+        }
+        let bound = self.shared.forwards.listen(address, *port, &session.handle()).await;
+        *port = bound.unwrap_or(*port);
+        Ok(bound.is_some())
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.shared.forwards.unlisten(&(address.to_string(), port)))
+    }
+
+    async fn streamlocal_forward(&mut self, path: &str, session: &mut Session) -> Result<bool, Error> {
+        Ok(self.is_admitted() && self.shared.forwards.listen_unix(path, &session.handle()).await)
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.shared.forwards.unlisten(&(path.to_string(), 0)))
+    }
+
+    async fn agent_request(&mut self, id: ChannelId, session: &mut Session) -> Result<bool, Error> {
+        if !self.is_admitted() || !self.shared.forwards.agent(&session.handle()).await {
+            return Ok(false);
+        }
+        Ok(self.shared.lock().channels.get_mut(&id).map(|channel| channel.agent = true).is_some())
+    }
+
     async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
+        if self.shared.forwards.closed(id) {
+            return Ok(());
+        }
         let channel = self.shared.lock().channels.remove(&id);
         if let Some(running) = channel.as_ref().and_then(Channel::running) {
             running.hang_up();
@@ -183,15 +303,21 @@ impl Handler for Protocol {
     async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
         if let Some(running) = self.shared.lock().channels.get(&id).and_then(Channel::running) {
             running.input.end();
+        } else if let Some(stream) = self.shared.forwards.stream(id) {
+            stream.input.end();
         }
         Ok(())
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Error> {
-        let grown = match self.shared.lock().channels.get(&id).and_then(Channel::running) {
+        let running = self.shared.lock().channels.get(&id).and_then(Channel::running).cloned();
+        let grown = match running {
             Some(running) => running.input.feed(data),
-            // Nothing runs that could read it.
-            None => u32::try_from(data.len())?,
+            None => match self.shared.forwards.stream(id) {
+                Some(stream) => stream.input.feed(data),
+                // Nothing runs that could read it.
+                None => u32::try_from(data.len())?,
+            },
         };
         if grown > 0 {
             session.grow_window(id, grown)?;

@@ -43,6 +43,14 @@ pub fn kmsg_error(line: &str) {
     kmsg_at(3, line);
 }
 
+/// As [`note`], and in kmsg at level `info`: for what those at a console should see happen.
+pub fn tell(source: &str, text: &str) {
+    note(source, text);
+    if let Ok(mut file) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        let _ = file.write_all(format!("<6>rescue: {}\n", clean(text)).as_bytes());
+    }
+}
+
 fn kmsg_at(level: u8, line: &str) {
     let line = clean(line);
     if let Ok(mut file) = OpenOptions::new().write(true).open("/dev/kmsg") {

@@ -121,3 +121,12 @@ pub fn has_children() -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     !matches!(waitid(Id::All, flags), Err(Errno::ECHILD))
 }
+
+/// When a process started, in clock ticks after the kernel (proc(5), `starttime`); none when it is not
+/// there.
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = super::files::read_capped(std::path::Path::new(&format!("/proc/{pid}/stat")), 4096).ok()?;
+    // The name, in brackets, may hold anything, brackets and spaces too.
+    let after = stat.rsplit(|b| *b == b')').next()?;
+    std::str::from_utf8(after).ok()?.split_whitespace().nth(19)?.parse().ok()
+}

@@ -60,6 +60,19 @@ pub fn unguarded() -> u64 {
     (now.as_secs() << 32) ^ u64::from(now.subsec_nanos()) ^ (u64::from(std::process::id()) << 20)
 }
 
+/// Fills `bytes` with random ones (getrandom(2)), and waits for the kernel to have some.
+///
+/// # Errors
+/// Those of the kernel.
+pub fn fill(mut bytes: &mut [u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        let filled = rustix::io::retry_on_intr(|| rustix::rand::getrandom(&mut *bytes, flags))?;
+        bytes = bytes.get_mut(filled..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::credit;

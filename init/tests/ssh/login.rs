@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::server::*;
@@ -29,9 +29,13 @@ fn ecdsa_and_rsa_keys_log_in_and_sha1_does_not() {
 #[test]
 fn passwords_open_only_when_right() {
     let server = Server::start();
-    assert_eq!(text(&server.with_password("root", "correct horse").stdout), "in\n");
-    for (user, password) in [("root", "wrong"), ("root", ""), ("admin", "x"), ("nobody", "correct horse")] {
-        assert_denied(&server.with_password(user, password));
+    for method in ["password", "keyboard-interactive"] {
+        let login = |user, password| server.with_password_by(method, user, password);
+        assert_eq!(text(&login("root", "correct horse").stdout), "in\n", "{method}");
+        for (user, password) in [("root", "wrong"), ("root", ""), ("admin", "x"), ("nobody", "correct horse")]
+        {
+            assert_denied(&login(user, password));
+        }
     }
 }
 
@@ -53,7 +57,7 @@ fn options_of_a_key_are_kept() {
     let server = Server::with(|key| {
         format!(
             r#"[{{"name":"root","authorized_keys":["restrict,command=\"echo forced $SSH_ORIGINAL_COMMAND\" {key}"]}},
-               {{"name":"admin","authorized_keys":["permitopen=\"a:1\" {key}"]}}]"#
+               {{"name":"admin","authorized_keys":["tunnel=\"1\" {key}"]}}]"#
         )
     });
     assert_eq!(text(&server.run("id").stdout), "forced id\n");
@@ -180,4 +184,134 @@ except (paramiko.SSHException, EOFError, OSError):
         Command::new("timeout").args(["60", "/usr/bin/python3", "-c", script, &port]).output().unwrap();
     assert_eq!(text(&output.stdout), "refused\n", "{}", text(&output.stderr));
     assert_eq!(text(&server.run("echo in").stdout), "in\n");
+}
+
+/// Signs the public key `name` with the authority `ca`, as OpenSSH does.
+fn sign(folder: &Path, ca: &str, name: &str, args: &[&str]) {
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-s"]).arg(folder.join(ca)).args(["-I", "somebody", "-z", "77"]).args(args);
+    said(&keygen.arg(folder.join(format!("{name}.pub"))).output().unwrap());
+}
+
+#[test]
+fn certificates_of_an_injected_authority_log_in_as_they_say() {
+    let keys = tempfile::tempdir().unwrap();
+    let path = |name: &str| keys.path().join(name);
+    let authority = keygen(&path("ca"), "ed25519");
+    let of_rsa = keygen(&path("ca-rsa"), "rsa");
+    keygen(&path("ca-other"), "ed25519");
+    let server = Server::with_ssh(
+        |_| {
+            format!(
+                r#"[{{"name":"root","password_hash":"{HASH}"}},
+                    {{"name":"admin","authorized_keys":["cert-authority,principals=\"ops,x\",no-pty {of_rsa}"]}}]"#
+            )
+        },
+        &format!(r#","user_ca_keys":["{authority}"]"#),
+    );
+    let login = |user: &str, name: &str, args: &[&str]| {
+        server.client(&[path(name)], user, &[&["-o", "BatchMode=yes"], args].concat()).output().unwrap()
+    };
+    let run = ["--", "echo $USER"];
+    let make = |kind: &str, name: &str, ca: &str, args: &[&str]| {
+        keygen(&path(name), kind);
+        sign(keys.path(), ca, name, args);
+    };
+    for kind in ["ed25519", "ecdsa", "rsa"] {
+        make(kind, kind, "ca", &["-n", "root,other"]);
+        assert_eq!(said(&login("root", kind, &run)), "root\n", "{kind}");
+        assert_denied(&login("admin", kind, &run));
+    }
+    make("ed25519", "ops", "ca-rsa", &["-n", "ops"]);
+    assert_eq!(said(&login("admin", "ops", &run)), "admin\n");
+    assert_denied(&login("root", "ops", &run));
+    let output = login("admin", "ops", &["-tt", "--", "true"]);
+    assert!(text(&output.stderr).contains("PTY allocation request failed"), "{}", text(&output.stderr));
+    make("ed25519", "forced", "ca", &["-n", "root", "-O", "force-command=echo forced", "-O", "no-pty"]);
+    assert_eq!(said(&login("root", "forced", &run)), "forced\n");
+    make("ed25519", "here", "ca", &["-n", "root", "-O", "source-address=127.0.0.0/8"]);
+    assert_eq!(said(&login("root", "here", &run)), "root\n");
+    for (name, ca, args) in [
+        ("nobody", "ca", &["-n", "nobody"][..]),
+        ("everybody", "ca", &[]),
+        ("elsewhere", "ca", &["-n", "root", "-O", "source-address=192.0.2.0/24"]),
+        ("over", "ca", &["-n", "root", "-V", "20200101:20200102"]),
+        ("early", "ca", &["-n", "root", "-V", "20990101:20990102"]),
+        ("strange", "ca-other", &["-n", "root"]),
+        ("host", "ca", &["-h", "-n", "root"]),
+        ("critical", "ca", &["-n", "root", "-O", "critical:x@y=z"]),
+    ] {
+        make("ed25519", name, ca, args);
+        assert_denied(&login("root", name, &run));
+    }
+    // The authority's own key is none that logs in.
+    assert_denied(&login("root", "ca", &run));
+    assert_denied(&login("admin", "ca-rsa", &run));
+}
+
+#[test]
+fn a_short_rsa_key_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("short");
+    let mut keygen = Command::new("ssh-keygen");
+    said(&keygen.args(["-q", "-t", "rsa", "-b", "1024", "-N", "", "-f"]).arg(&path).output().unwrap());
+    let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
+    let server = Server::with(|_| format!(r#"[{{"name":"root","authorized_keys":["{}"]}}]"#, public.trim()));
+    let args = ["-o", "BatchMode=yes", "-o", "RequiredRSASize=1024", "--", "true"];
+    assert_denied(&server.client(&[path], "root", &args).output().unwrap());
+}
+
+#[test]
+fn who_is_in_is_listed_told_and_can_be_thrown_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("ssh")).unwrap();
+    std::fs::create_dir_all(path("run/rescue")).unwrap();
+    std::fs::write(path("passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
+    std::fs::write(path("shadow"), format!("root:{HASH}:19000:0:99999:7:::\n")).unwrap();
+    Command::new("chmod").arg("600").arg(path("shadow")).status().unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let child = on_a_machine(folder.path(), address.port());
+    let server = Server { child, address, folder };
+    until("it listens", || TcpStream::connect(address).is_ok());
+    let public = keygen_public(&server.file("ssh/ssh_host_ed25519_key"));
+    std::fs::write(server.file("known_hosts"), format!("[127.0.0.1]:{} {public}\n", address.port())).unwrap();
+    let start = |args: &[&str]| {
+        let options = ["-o", "PreferredAuthentications=password"];
+        let ssh = server.client(&[], "root", &[&options, args].concat());
+        let mut command = Command::new("sshpass");
+        command.args(["-p", "correct horse"]).arg(ssh.get_program()).args(ssh.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let rescue = |args: &str| {
+        let command = format!("{} {args}", env!("CARGO_BIN_EXE_rescue"));
+        said(&start(&["--", &command]).wait_with_output().unwrap())
+    };
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut first = start(&["-R", &format!("{port}:127.0.0.1:1"), "--", "echo; sleep 60"]);
+    std::io::Read::read_exact(first.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let list: Vec<serde_json::Value> = serde_json::from_str(&rescue("who --json")).unwrap();
+    assert_eq!(list.len(), 2, "{list:?}");
+    assert_eq!((&list[0]["user"], &list[0]["method"]), (&"root".into(), &"password".into()));
+    assert_eq!(list[0]["running"], serde_json::json!(["command"]));
+    assert_eq!(list[0]["listening"][0], format!("127.0.0.1:{port}"));
+    let text = rescue("who");
+    assert!(text.starts_with("ID ") && text.lines().count() == 3, "{text}");
+    rescue(&format!("who --kick {}", list[0]["id"]));
+    let output = first.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(255), "{}", text_of(&output));
+    until("its record is gone", || server.file("run/rescue/connections").read_dir().unwrap().count() == 0);
+    let log = rescue("log --auth");
+    for expected in [
+        "sshd: login of root from 127.0.0.1:",
+        "by password",
+        "is let listen for \"localhost\" at 127.0.0.1:",
+        "ended: ended by `rescue who --kick`",
+    ] {
+        assert!(log.contains(expected), "{expected}: {log}");
+    }
+}
+
+fn text_of(output: &std::process::Output) -> String {
+    format!("{}{}", text(&output.stdout), text(&output.stderr))
 }

@@ -2,6 +2,7 @@
 //! fails its test, and says what installs it.
 
 mod clients;
+mod forward;
 mod life;
 mod login;
 mod server;

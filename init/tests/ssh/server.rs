@@ -43,13 +43,18 @@ impl Server {
     }
 
     pub(crate) fn with(logins: impl FnOnce(&str) -> String) -> Self {
+        Self::with_ssh(logins, "")
+    }
+
+    /// With more members of the document's `ssh`.
+    pub(crate) fn with_ssh(logins: impl FnOnce(&str) -> String, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = keygen(&folder.path().join("id"), "ed25519");
         keygen(&folder.path().join("stranger"), "ed25519");
         let public = keygen(&folder.path().join("host"), "ed25519");
         let host = std::fs::read_to_string(folder.path().join("host")).unwrap().replace('\n', "\\n");
         let document =
-            format!(r#"{{"version":1,"logins":{},"ssh":{{"host_keys":["{host}"]}}}}"#, logins(&key));
+            format!(r#"{{"version":1,"logins":{},"ssh":{{"host_keys":["{host}"]{more}}}}}"#, logins(&key));
         std::fs::write(folder.path().join("device.json"), document).unwrap();
         let (child, address) = Self::listen(folder.path(), "127.0.0.1:0", &[]);
         let known = format!("[127.0.0.1]:{} {public}\n", address.port());
@@ -102,7 +107,12 @@ impl Server {
     }
 
     pub(crate) fn with_password(&self, user: &str, password: &str) -> Output {
-        let options = ["-o", "PubkeyAuthentication=no", "-o", "NumberOfPasswordPrompts=1", "--", "echo in"];
+        self.with_password_by("password", user, password)
+    }
+
+    pub(crate) fn with_password_by(&self, method: &str, user: &str, password: &str) -> Output {
+        let method = format!("PreferredAuthentications={method}");
+        let options = ["-o", &method, "-o", "NumberOfPasswordPrompts=1", "--", "echo in"];
         let ssh = self.client(&[], user, &options);
         let mut command = Command::new("sshpass");
         command.args(["-p", password]).arg(ssh.get_program()).args(ssh.get_args());
@@ -116,7 +126,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 pub(crate) fn assert_denied(output: &Output) {
     let said = text(&output.stderr);
-    assert!(said.contains("Permission denied (publickey,password)"), "{said}");
+    assert!(said.contains("Permission denied (publickey,password,keyboard-interactive)"), "{said}");
     assert!(!output.status.success() && output.stdout.is_empty());
 }
 

@@ -9,6 +9,7 @@ mod net;
 mod power;
 mod probe;
 mod status;
+mod who;
 
 pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
 pub use disks::{BlockReport, DisksReport, MountPoint};
@@ -18,3 +19,4 @@ pub use net::{LinkReport, NetReport};
 pub use power::PowerReport;
 pub use probe::{PartitionReport, ProbeReport, ProbeResult, SignatureReport};
 pub use status::StatusReport;
+pub use who::WhoReport;

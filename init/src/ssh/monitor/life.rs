@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use russh::keys::PrivateKey;
 
+use super::forwarding::Forwarding;
 use super::login::Login;
 use super::messages::{Ended, Field, List, MAX_MESSAGE, Reply, Request, What};
+use super::record::Record;
 use crate::ssh::auth::Gate;
 use crate::ssh::control::Control;
+use crate::ssh::forward::Open;
 use crate::ssh::session::{self, Ends, Start, Terminal};
 use crate::ssh::{channel, policy, subsystem};
 use crate::sys::process::{self, How};
@@ -36,17 +40,26 @@ pub struct Server {
     pub gate: Arc<dyn Gate>,
     /// How long a client may take to log in.
     pub login_grace: Duration,
+    /// The folder in which it is written who is in; none on an ordinary machine.
+    pub records: Option<PathBuf>,
+    /// Older algorithms that are offered beside the modern ones.
+    pub algorithms: Vec<String>,
 }
 
 /// A process that the monitor has started, and where its end is told.
 struct Running {
     session: u32,
     end: OwnedFd,
+    /// For the record; nothing for what the server itself has started.
+    what: Option<String>,
 }
 
 struct Monitor<'a> {
     socket: OwnedFd,
     login: Login<'a>,
+    forwarding: Forwarding,
+    record: Record,
+    from: String,
     /// Its number until it has been waited for.
     connection: Option<u32>,
     peer: SocketAddr,
@@ -70,7 +83,7 @@ pub(in crate::ssh) fn run(
     nowhere: OwnedFd,
 ) -> anyhow::Result<()> {
     let _ = rustix::thread::set_name(c"sshd-monitor");
-    let mut signals = Signals::open(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT])?;
+    let mut signals = Signals::open(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
     let local = socket.local_addr()?;
     let (ours, theirs) = seqpacket::pair().context("making a socket pair")?;
     let connection = start_connection(socket, theirs, nowhere).context("starting a connection's process")?;
@@ -78,6 +91,9 @@ pub(in crate::ssh) fn run(
     let from = format!("{}:{}", peer.ip().to_canonical(), peer.port());
     let mut monitor = Monitor {
         socket: ours,
+        forwarding: Forwarding::new(from.clone()),
+        record: Record::new(server.records.as_deref()),
+        from: from.clone(),
         login: Login::new(server, &control, peer.ip().to_canonical(), from.clone()),
         connection: Some(connection),
         peer,
@@ -87,7 +103,7 @@ pub(in crate::ssh) fn run(
         why: None,
     };
     let keys = server.keys.iter().filter_map(|key| key.public_key().to_bytes().ok()).collect();
-    monitor.say(&Reply::Welcome { keys: List(keys) }, &[]);
+    monitor.say(&Reply::Welcome { keys: List(keys), algorithms: List(server.algorithms.clone()) }, &[]);
     let grace = Instant::now() + server.login_grace;
     let mut patience = HANG_UP_LIMIT;
     let mut end: Option<Instant> = None;
@@ -101,7 +117,10 @@ pub(in crate::ssh) fn run(
         let readable = wait(open.then(|| monitor.socket.as_fd()), &signals, deadline)?;
         let now = Instant::now();
         while let Some(signal) = signals.pending() {
-            if signal != Signal::SIGCHLD {
+            if signal == Signal::SIGHUP {
+                monitor.why.get_or_insert_with(|| "ended by `rescue who --kick`".into());
+                monitor.kill_connection(Signal::SIGKILL);
+            } else if signal != Signal::SIGCHLD {
                 patience = GOODBYE_LIMIT;
                 end = end.or(Some(now + GOODBYE_LIMIT));
                 monitor.kill_connection(Signal::SIGTERM);
@@ -210,10 +229,13 @@ impl Monitor<'_> {
                 if let (Reply::Admitted { .. }, Some(pid)) = (&reply, self.connection) {
                     let _ = sandbox::set_memory(pid, policy::MEMORY);
                 }
+                if let Some(grant) = login.grant() {
+                    self.record.begin(&grant.account.name, &self.from, login.method());
+                }
                 reply
             }
-            Request::Start { what, terminal, environment } => {
-                return self.start(what, terminal, environment.0);
+            Request::Start { what, terminal, agent, environment } => {
+                return self.start(what, terminal, agent, environment.0);
             }
             Request::Signal { session, name } => {
                 if let Some(signal) = session::signal_by_name(&name) {
@@ -224,6 +246,25 @@ impl Monitor<'_> {
             Request::HangUp { session } => {
                 self.login.grant().ok_or("a session before a login")?;
                 self.hang_up(Some(session));
+                return Ok(());
+            }
+            Request::Find { host, port } => {
+                let grant = self.login.grant().ok_or("a host before a login")?;
+                self.forwarding.find(grant, &host, port)
+            }
+            Request::Open { what } => {
+                let grant = self.login.grant().ok_or("a socket before a login")?;
+                let (reply, socket) = self.forwarding.open(grant, &what);
+                if let (Reply::Opened { .. }, Open::Listen { .. } | Open::ListenUnix(_)) = (&reply, &what) {
+                    self.record.listening(self.forwarding.listening());
+                }
+                let socket: Vec<BorrowedFd<'_>> = socket.iter().map(AsFd::as_fd).collect();
+                self.say(&reply, &socket);
+                return Ok(());
+            }
+            Request::Remove { name } => {
+                self.forwarding.remove(&name);
+                self.record.listening(self.forwarding.listening());
                 return Ok(());
             }
             Request::Farewell { why } => {
@@ -244,6 +285,7 @@ impl Monitor<'_> {
         &mut self,
         what: What,
         terminal: Option<Terminal>,
+        agent: bool,
         mut environment: Vec<(String, String)>,
     ) -> Result<(), &'static str> {
         let grant = self.login.grant().ok_or("a session before a login")?;
@@ -261,11 +303,19 @@ impl Monitor<'_> {
             self.say(&Reply::Failed {}, &[]);
             return Ok(());
         }
+        if let Some(path) = self.forwarding.agent().filter(|_| agent) {
+            environment.push(("SSH_AUTH_SOCK".into(), path.to_string_lossy().into_owned()));
+        }
         let (peer, local) = (self.peer, self.local);
         let (client, server) = (peer.ip().to_canonical(), local.ip().to_canonical());
         environment
             .push(("SSH_CONNECTION".into(), format!("{client} {} {server} {}", peer.port(), local.port())));
         environment.push(("SSH_CLIENT".into(), format!("{client} {} {}", peer.port(), local.port())));
+        let name = match &what {
+            What::Shell => "shell".to_string(),
+            What::Command(_) => "command".to_string(),
+            What::Subsystem(name) => name.clone(),
+        };
         let (original, command, role) = match &what {
             What::Shell => (None, None, None),
             What::Command(line) => {
@@ -289,7 +339,7 @@ impl Monitor<'_> {
         let (account, terminal) = (&grant.account, terminal.as_ref());
         let start = Start { account, command, role, terminal, environment: &environment };
         let begun = self.begin(&start);
-        let (pid, running, mut descriptors) = match begun {
+        let (pid, mut running, mut descriptors) = match begun {
             Ok(begun) => begun,
             Err(error) => {
                 log::note("sshd", &format!("starting {}: {error}", start.account.shell.display()));
@@ -297,6 +347,7 @@ impl Monitor<'_> {
                 return Ok(());
             }
         };
+        running.what = Some(name);
         let (mut running, mut greeting) = (vec![(pid, running)], false);
         if let (Some(terminal), None, None) = (start.terminal, start.command, start.role)
             && let Ok((more, output, end)) = self.greet(&start, terminal)
@@ -308,6 +359,7 @@ impl Monitor<'_> {
         let session = self.sessions;
         self.sessions = self.sessions.wrapping_add(1);
         self.running.extend(running);
+        self.note_running();
         let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         self.say(&Reply::Started { session, greeting }, &descriptors);
         Ok(())
@@ -322,7 +374,7 @@ impl Monitor<'_> {
             Ends::Pipes { input, output, error } => vec![input, output, error],
         };
         descriptors.push(told);
-        Ok((started.child.id(), Running { session: self.sessions, end }, descriptors))
+        Ok((started.child.id(), Running { session: self.sessions, end, what: None }, descriptors))
     }
 
     fn greet(
@@ -332,7 +384,12 @@ impl Monitor<'_> {
     ) -> std::io::Result<((u32, Running), OwnedFd, OwnedFd)> {
         let (told, end) = session::end()?;
         let (child, output) = session::status(start.account, terminal.size.columns)?;
-        Ok(((child.id(), Running { session: u32::MAX, end }), output, told))
+        Ok(((child.id(), Running { session: u32::MAX, end, what: None }), output, told))
+    }
+
+    fn note_running(&mut self) {
+        let running = self.running.values().filter_map(|running| running.what.clone()).collect();
+        self.record.running(running);
     }
 
     fn signal(&self, session: u32, signal: rustix::process::Signal) -> Result<(), &'static str> {
@@ -385,6 +442,7 @@ impl Monitor<'_> {
                 end.put(&mut bytes);
                 // A pipe that is empty takes six bytes at once.
                 let _ = rustix::io::write(&running.end, &bytes);
+                self.note_running();
             }
         }
     }

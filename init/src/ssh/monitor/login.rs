@@ -3,16 +3,15 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use russh::keys::signature::Verifier;
-use russh::keys::ssh_encoding::{Decode, Encode};
-use russh::keys::ssh_key::{Algorithm, PublicKey, Signature};
+use russh::keys::ssh_encoding::Encode;
 
-use super::exchange::{self, same_kind};
+use super::exchange;
 use super::life::Server;
 use super::messages::{Reply, Request};
-use crate::ssh::auth::{self, Grant, MAX_NAME, MAX_PASSWORD};
+use crate::ssh::auth::{Grant, MAX_NAME, MAX_PASSWORD};
 use crate::ssh::authorized_keys::Options;
 use crate::ssh::control::Control;
+use crate::ssh::presented::Presented;
 use crate::sys::log;
 
 /// Refused passwords and keys after which a connection has no more tries: those of `max_auth_attempts`,
@@ -37,18 +36,35 @@ pub(super) struct Login<'a> {
     /// The hash of the first exchange that was signed (RFC 4253 section 7.2).
     session_id: Option<Vec<u8>>,
     grant: Option<Grant>,
+    /// By what somebody is in, for the log.
+    method: String,
     refusals: u32,
     questions: u32,
 }
 
 impl<'a> Login<'a> {
     pub(super) fn new(server: &'a Server, control: &'a Control, source: IpAddr, from: String) -> Self {
-        Self { server, control, source, from, session_id: None, grant: None, refusals: 0, questions: 0 }
+        Self {
+            server,
+            control,
+            source,
+            from,
+            session_id: None,
+            grant: None,
+            method: String::new(),
+            refusals: 0,
+            questions: 0,
+        }
     }
 
     /// Who is in.
     pub(super) fn grant(&self) -> Option<&Grant> {
         self.grant.as_ref()
+    }
+
+    /// By what.
+    pub(super) fn method(&self) -> &str {
+        &self.method
     }
 
     /// Signs an exchange.
@@ -86,18 +102,20 @@ impl<'a> Login<'a> {
         }
         let (user, method, grant) = match request {
             Request::Offer { user, algorithm, key } => {
-                let (key, algorithm) = decode(&key, &algorithm)?;
-                if auth::key(&*self.server.gate, &user, &key, &algorithm, self.source).is_some() {
+                let presented = Presented::decode(&key, &algorithm)?;
+                if presented.grant(&*self.server.gate, &user, self.source).is_some() {
                     return Ok(Reply::Accepted {});
                 }
-                (user, method(&key), None)
+                (user, presented.method(), None)
             }
             Request::PublicKey { user, algorithm, key: blob, signature } => {
-                let (key, kind) = decode(&blob, &algorithm)?;
-                let grant = auth::key(&*self.server.gate, &user, &key, &kind, self.source);
+                let presented = Presented::decode(&blob, &algorithm)?;
+                let grant = presented.grant(&*self.server.gate, &user, self.source);
                 let signed = request_of(&session_id, &user, &algorithm, &blob);
-                let grant = grant.filter(|_| signed.is_some_and(|s| verify(&key, &kind, &s, &signature)));
-                (user, method(&key), grant)
+                let grant = grant.filter(|grant| {
+                    signed.is_some_and(|signed| presented.verify(&signed, &signature, &grant.options))
+                });
+                (user, presented.method(), grant)
             }
             Request::Password { user, password } => {
                 let grant = self.password(&user, &password, wait)?;
@@ -110,7 +128,7 @@ impl<'a> Login<'a> {
             log::note("sshd", &format!("refused {user:?} from {}: {method}", self.from));
             return Ok(Reply::Refused {});
         };
-        log::note("sshd", &format!("login of {user} from {} by {method}", self.from));
+        self.method = method;
         self.server.gate.succeeded(self.source);
         self.control.admitted();
         let reply = Reply::Admitted { pty: grant.options.pty };
@@ -141,20 +159,6 @@ impl<'a> Login<'a> {
     }
 }
 
-fn method(key: &PublicKey) -> String {
-    format!("publickey {}", crate::ssh::host_keys::fingerprint(key))
-}
-
-/// The key of a request and its algorithm, which must be one by which the key signs.
-fn decode(blob: &[u8], algorithm: &str) -> Result<(PublicKey, Algorithm), &'static str> {
-    let key = PublicKey::from_bytes(blob).map_err(|_| "a malformed key")?;
-    let algorithm = Algorithm::new(algorithm).map_err(|_| "an unknown algorithm")?;
-    if !same_kind(&key.algorithm(), &algorithm) {
-        return Err("a key of another algorithm");
-    }
-    Ok((key, algorithm))
-}
-
 /// What a client signs to log in (RFC 4252 section 7).
 fn request_of(session_id: &[u8], user: &str, algorithm: &str, key: &[u8]) -> Option<Vec<u8>> {
     /// `SSH_MSG_USERAUTH_REQUEST`.
@@ -171,16 +175,6 @@ fn request_of(session_id: &[u8], user: &str, algorithm: &str, key: &[u8]) -> Opt
     Some(bytes)
 }
 
-/// Whether `signature` (`string algorithm, string signature`) is `key`'s by `algorithm`, and nothing
-/// else is in it.
-fn verify(key: &PublicKey, algorithm: &Algorithm, signed: &[u8], signature: &[u8]) -> bool {
-    let mut rest = signature;
-    let Ok(signature) = Signature::decode(&mut rest) else { return false };
-    rest.is_empty()
-        && signature.algorithm() == *algorithm
-        && Verifier::verify(key, signed, &signature).is_ok()
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use std::os::unix::net::UnixStream;
@@ -190,9 +184,10 @@ pub(super) mod tests {
     use rescue_schema::account::Account;
     use russh::keys::PrivateKey;
     use russh::keys::signature::Signer;
+    use russh::keys::ssh_key::Signature;
 
     use super::*;
-    use crate::ssh::host_keys;
+    use crate::ssh::{auth, host_keys};
 
     /// An account, `root`, which a key and the password `right` open.
     pub(crate) struct Gate {
@@ -239,7 +234,11 @@ pub(super) mod tests {
             let (control, listener) = UnixStream::pair().unwrap();
             drop(listener);
             let login_grace = Duration::from_secs(60);
-            Self { server: Server { keys, gate, login_grace }, control: Control::new(control), user_key }
+            Self {
+                server: Server { keys, gate, login_grace, algorithms: vec![], records: None },
+                control: Control::new(control),
+                user_key,
+            }
         }
 
         fn login(&self) -> Login<'_> {

@@ -7,8 +7,11 @@
 //!
 //! To add a request: its variant here, and its arm in `Monitor::answer`.
 
+use std::net::SocketAddr;
+
 use zeroize::Zeroizing;
 
+use crate::ssh::forward::Open;
 use crate::ssh::session::Terminal;
 use crate::sys::pty;
 
@@ -228,6 +231,8 @@ Request {
     5 Start {
         what: What,
         terminal: Option<Terminal>,
+        // Whether its programs may ask the client's agent.
+        agent: bool,
         environment: List<(String, String)>,
     }
     /// Signal the process group of a session. Not answered.
@@ -236,13 +241,20 @@ Request {
     7 HangUp { session: u32 }
     /// Why the connection ends, for the log. Not answered.
     8 Farewell { why: String }
+    /// What is known of a host that the client wants to reach. Answered by `Found` or `NotOpened`.
+    9 Find { host: String, port: u32 }
+    /// Open a socket. Answered by `Opened` or `NotOpened`.
+    10 Open { what: Open }
+    /// A socket listens no more, by its address or its path; a file that was made for it is removed. Not
+    /// answered.
+    11 Remove { name: String }
 } }
 
 messages! {
 /// From the monitor to the connection's process.
 Reply {
-    /// The first, before anything is asked: the public host keys.
-    1 Welcome { keys: List<Vec<u8>> }
+    /// The first, before anything is asked: the public host keys, and the older algorithms to offer.
+    1 Welcome { keys: List<Vec<u8>>, algorithms: List<String> }
     /// A host key's signature: `string algorithm, string signature`.
     2 Signature { signature: Vec<u8> }
     /// Yes.
@@ -256,7 +268,66 @@ Reply {
     6 Started { session: u32, greeting: bool }
     /// It cannot be done; the log says why.
     7 Failed {}
+    /// A host's addresses by hosts(5); where there are none, the name servers to ask and the domains in
+    /// which to look (resolv.conf(5)).
+    8 Found { addresses: List<String>, servers: List<String>, search: List<String> }
+    /// A socket, which comes with it; where it listens, its port.
+    9 Opened { port: u16 }
+    /// No socket; the error of the kernel (errno(3)), `EPERM` where the login may not.
+    10 NotOpened { error: u32 }
 } }
+
+impl Field for SocketAddr {
+    fn put(&self, to: &mut Vec<u8>) {
+        self.to_string().put(to);
+    }
+    fn take(from: &mut Rest<'_>) -> Option<Self> {
+        let text = String::take(from)?;
+        // Written in one way alone.
+        text.parse().ok().filter(|address: &Self| address.to_string() == text)
+    }
+}
+
+impl Field for Open {
+    fn put(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Connect { host, address } => {
+                0u8.put(to);
+                host.put(to);
+                address.put(to);
+            }
+            Self::ConnectUnix(path) => {
+                1u8.put(to);
+                path.put(to);
+            }
+            Self::Ask(server) => {
+                2u8.put(to);
+                server.put(to);
+            }
+            Self::Listen { host, address } => {
+                3u8.put(to);
+                host.put(to);
+                address.put(to);
+            }
+            Self::ListenUnix(path) => {
+                4u8.put(to);
+                path.put(to);
+            }
+            Self::Agent => 5u8.put(to),
+        }
+    }
+    fn take(from: &mut Rest<'_>) -> Option<Self> {
+        match u8::take(from)? {
+            0 => Some(Self::Connect { host: Field::take(from)?, address: Field::take(from)? }),
+            1 => Some(Self::ConnectUnix(Field::take(from)?)),
+            2 => Some(Self::Ask(Field::take(from)?)),
+            3 => Some(Self::Listen { host: Field::take(from)?, address: Field::take(from)? }),
+            4 => Some(Self::ListenUnix(Field::take(from)?)),
+            5 => Some(Self::Agent),
+            _ => None,
+        }
+    }
+}
 
 /// What a session runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -366,6 +437,7 @@ mod tests {
                 size: pty::Size { columns: 80, rows: 24, width: 0, height: 0 },
                 modes: vec![(1, 3), (53, 1)],
             }),
+            agent: true,
             environment: List(vec![("LANG".into(), "C".into())]),
         }
     }
@@ -381,6 +453,26 @@ mod tests {
         }
         assert!(Request::decode(&[&whole[..], &[0]].concat()).is_none());
         assert!(Request::decode(&[0]).is_none() && Request::decode(&[200]).is_none());
+    }
+
+    #[test]
+    fn sockets_are_asked_for_in_one_way() {
+        let address: SocketAddr = "[fe80::1%3]:22".parse().unwrap();
+        for what in [
+            Open::Connect { host: "a".into(), address },
+            Open::ConnectUnix("/a".into()),
+            Open::Ask("192.0.2.1:53".parse().unwrap()),
+            Open::Listen { host: String::new(), address: "[::]:0".parse().unwrap() },
+            Open::ListenUnix("/b".into()),
+            Open::Agent,
+        ] {
+            let bytes = Request::Open { what: what.clone() }.encode();
+            reread(&bytes);
+            assert!(matches!(Request::decode(&bytes), Some(Request::Open { what: read }) if read == what));
+        }
+        let mut odd = vec![10, 2, 0, 0, 0, 14];
+        odd.extend(b"192.0.2.001:53");
+        assert!(Request::decode(&odd).is_none());
     }
 
     #[test]

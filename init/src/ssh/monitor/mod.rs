@@ -19,9 +19,11 @@
 
 mod client;
 mod exchange;
+mod forwarding;
 mod life;
 mod login;
 pub mod messages;
+mod record;
 
 pub(super) use client::Client;
 pub use life::Server;

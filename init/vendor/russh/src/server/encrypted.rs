@@ -1215,6 +1215,8 @@ impl Encrypted {
                             let offer = PublicKeyOffer {
                                 public_key: &pubkey,
                                 algorithm: &algorithm,
+                                algorithm_name: &pubkey_algo,
+                                key_blob: &pubkey_key,
                             };
                             let auth = handler.auth_publickey_offered(user, offer).await?;
                             auth == Auth::Accept
@@ -1281,6 +1283,8 @@ impl Encrypted {
                     let offer = PublicKeyOffer {
                         public_key: &pubkey,
                         algorithm: &algorithm,
+                        algorithm_name: &pubkey_algo,
+                        key_blob: &pubkey_key,
                     };
                     let auth = handler.auth_publickey_offered(user, offer).await?;
                     match auth {

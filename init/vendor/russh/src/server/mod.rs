@@ -242,6 +242,11 @@ pub struct PublicKeyOffer<'a> {
     /// signature algorithm the certificate type maps to (for example
     /// `rsa-sha2-256` for `rsa-sha2-256-cert-v01@openssh.com`).
     pub algorithm: &'a ssh_key::Algorithm,
+    /// The public key algorithm name of the request, such as `rsa-sha2-256` or
+    /// `ssh-ed25519-cert-v01@openssh.com`.
+    pub algorithm_name: &'a str,
+    /// The public key blob of the request: a key or a certificate.
+    pub key_blob: &'a [u8],
 }
 
 /// A public key whose ownership has been verified, passed to

@@ -1,0 +1,60 @@
+//! One forwarded connection: bytes between a channel and a socket, each direction with its own end.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use russh::server::Handle;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, shutdown};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use super::super::flow::{self, Input, Kind, Writer};
+
+/// A forwarded connection, from when its channel is known.
+pub(crate) struct Stream {
+    /// What the client sends; kept until the socket is there.
+    pub(crate) input: Input,
+    closed: Notify,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self { input: Input::without_end(Kind::Socket), closed: Notify::new() }
+    }
+}
+
+impl Stream {
+    /// The client has closed the channel, or is gone.
+    pub(super) fn hang_up(&self) {
+        self.input.close();
+        self.closed.notify_one();
+    }
+
+    /// Carries bytes until both directions have ended, and closes the channel.
+    pub(super) async fn carry(&self, socket: Arc<AsyncFd<OwnedFd>>, handle: &Handle, writer: &Writer) {
+        self.input.attach(Arc::clone(&socket));
+        let back = async {
+            flow::output(&socket, writer, None).await;
+            let _ = writer.eof().await;
+            // Where the other side is gone altogether, nothing that the client may still send arrives.
+            if is_gone(&socket) {
+                self.input.close();
+            }
+        };
+        tokio::select! {
+            ((), ()) = async { tokio::join!(back, self.input.pump(handle, writer)) } => {}
+            () = self.closed.notified() => {
+                let _ = shutdown(socket.get_ref(), Shutdown::Both);
+                return;
+            }
+        }
+        let _ = writer.close().await;
+    }
+}
+
+fn is_gone(socket: &AsyncFd<OwnedFd>) -> bool {
+    let mut fds = [PollFd::new(socket.get_ref(), PollFlags::empty())];
+    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+    fds.iter().any(|fd| fd.revents().intersects(PollFlags::HUP | PollFlags::ERR))
+}
