@@ -22,6 +22,23 @@ case $- in *i*)
         esac
     fi
     alias ll='ls -l'
+    # Where tmux is, a shell outlives its connection; RESCUE_NO_TMUX (ssh -o SetEnv) goes without.
+    if [ -n "${SSH_TTY:-}" ] && [ -z "${TMUX:-}${RESCUE_NO_TMUX:-}" ] && [ "${TERM:-dumb}" != dumb ] &&
+        command -v tmux >/dev/null; then
+        for left in $(tmux -L "$LOGNAME" list-sessions -F '#{session_attached}:#{session_name}' 2>/dev/null); do
+            case $left in
+                0:*) printf 'Your session %s is still here. Take it up again? [Y/n] ' "${left#*:}"
+                    read -r answer || answer=n
+                    case $answer in [Nn]*) continue ;; esac ;;
+                *) printf 'Your session %s is shown on another connection, perhaps a dead one. Take it over? [y/N] ' "${left#*:}"
+                    read -r answer || answer=n
+                    case $answer in [Yy]*) ;; *) continue ;; esac ;;
+            esac
+            tmux -u -L "$LOGNAME" attach-session -d -t "=${left#*:}" && exit
+        done
+        unset left answer
+        tmux -u -L "$LOGNAME" new-session 'rescue status; exec "$SHELL" -l' && exit
+    fi
     if [ -n "${BASH_VERSION:-}" ]; then eval "$(rescue completions bash 2>/dev/null)"; fi
 esac
 "#;

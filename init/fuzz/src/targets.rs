@@ -35,6 +35,10 @@ pub(crate) const TARGETS: &[Target] = &[
     ("accounts", databases),
     ("throttle", throttle),
     ("authorized_keys", authorized_keys),
+    ("presented", presented),
+    ("sftp", sftp),
+    ("dns", dns),
+    ("names", names),
     ("monitor", monitor),
     ("cmdline", cmdline),
     ("notice", notice),
@@ -108,6 +112,40 @@ fn authorized_keys(data: &[u8]) {
             }
         }
     }
+}
+
+/// An algorithm's name, a zero byte, and the blob of a key or a certificate.
+fn presented(data: &[u8]) {
+    let (name, blob) = halves(data);
+    if let Ok(it) = ssh::presented::Presented::decode(blob, &String::from_utf8_lossy(name)) {
+        assert!(it.method().starts_with("publickey "));
+        assert!(!it.verify(b"signed", blob, &ssh::authorized_keys::Options::default()));
+    }
+}
+
+/// What a client of the SFTP server sends. It changes nothing, and ends with its input.
+fn sftp(data: &[u8]) {
+    let options = ssh::subsystem::sftp::Options { read_only: true, home: "/".into() };
+    let _ = ssh::subsystem::sftp::serve(options, data, std::io::sink());
+}
+
+/// An answer of a name server.
+fn dns(data: &[u8]) {
+    use ssh::forward::dns::{Answer, Kind, answer, question};
+    for kind in [Kind::A, Kind::Aaaa] {
+        let question = question(7, "db.example", kind).expect("a name");
+        if let Some(Answer::Addresses(found)) = answer(data, &question, kind) {
+            assert!(found.iter().all(|address| address.is_ipv4() == (kind == Kind::A)));
+        }
+    }
+    let name = String::from_utf8_lossy(data);
+    assert!(question(1, &name, Kind::A).is_none_or(|question| question.len() <= 282));
+}
+
+fn names(data: &[u8]) {
+    let settings = ssh::forward::resolve::settings(data);
+    assert!(settings.servers.len() <= 3 && settings.search.len() <= 6);
+    let _ = ssh::forward::resolve::in_hosts(data, "db");
 }
 
 fn cmdline(data: &[u8]) {

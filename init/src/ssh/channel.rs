@@ -122,10 +122,10 @@ impl Channel {
     }
 }
 
-/// Whether a client may set this variable: language and colours. Anything else could change which code
+/// Whether a client may set this variable: language, colours, and whether its shell is to outlive it. Anything else could change which code
 /// the login's programs run.
 pub(super) fn may_set(name: &str, value: &str) -> bool {
-    let allowed = matches!(name, "LANG" | "LANGUAGE" | "TERM" | "COLORTERM" | "NO_COLOR")
+    let allowed = matches!(name, "LANG" | "LANGUAGE" | "TERM" | "COLORTERM" | "NO_COLOR" | "RESCUE_NO_TMUX")
         || name.strip_prefix("LC_").is_some_and(|rest| {
             !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         });

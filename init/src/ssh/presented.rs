@@ -165,3 +165,70 @@ fn certified(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use russh::keys::PrivateKey;
+    use russh::keys::signature::Signer;
+    use russh::keys::ssh_encoding::Encode;
+    use russh::keys::ssh_key::public::{KeyData, SkEd25519};
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// What a security key with this secret sends (OpenSSH's `PROTOCOL.u2f`).
+    fn sign(secret: &PrivateKey, signed: &[u8], flags: u8) -> Vec<u8> {
+        let mut data = Sha256::digest(b"ssh:").to_vec();
+        data.push(flags);
+        data.extend([0, 0, 0, 9]);
+        data.extend(Sha256::digest(signed));
+        let signature: Signature = secret.key_data().try_sign(&data).unwrap();
+        let mut bytes = Vec::new();
+        "sk-ssh-ed25519@openssh.com".encode(&mut bytes).unwrap();
+        signature.as_bytes().encode(&mut bytes).unwrap();
+        bytes.push(flags);
+        bytes.extend([0, 0, 0, 9]);
+        bytes
+    }
+
+    #[test]
+    fn a_security_key_must_have_been_touched() {
+        let secret = host_keys::generate().unwrap();
+        let KeyData::Ed25519(public) = secret.public_key().key_data() else { panic!() };
+        let key = PublicKey::new(KeyData::SkEd25519(SkEd25519::new(*public, "ssh:")), "");
+        let blob = key.to_bytes().unwrap();
+        let it = Presented::decode(&blob, "sk-ssh-ed25519@openssh.com").unwrap();
+        assert!(Presented::decode(&blob, "ssh-ed25519").is_err());
+        let plain = Options::default();
+        let untouched = Options { touch: false, ..Options::default() };
+        let verified = Options { verification: true, ..Options::default() };
+        for (flags, plainly, without, recognised) in
+            [(0, false, true, false), (1, true, true, false), (4, false, true, false), (5, true, true, true)]
+        {
+            let signature = sign(&secret, b"signed", flags);
+            assert_eq!(it.verify(b"signed", &signature, &plain), plainly, "{flags}");
+            assert_eq!(it.verify(b"signed", &signature, &untouched), without, "{flags}");
+            assert_eq!(it.verify(b"signed", &signature, &verified), recognised, "{flags}");
+            assert!(!it.verify(b"other", &signature, &untouched));
+        }
+        // A flag that is set afterwards is not what was signed.
+        let mut forged = sign(&secret, b"signed", 0);
+        let at = forged.len() - 5;
+        forged[at] = 1;
+        assert!(!it.verify(b"signed", &forged, &plain));
+        for end in 0..forged.len() {
+            assert!(!it.verify(b"signed", &forged[..end], &untouched));
+        }
+    }
+
+    #[test]
+    fn keys_and_names_that_do_not_fit_are_refused() {
+        let blob = host_keys::generate().unwrap().public_key().to_bytes().unwrap();
+        assert!(Presented::decode(&blob, "ssh-ed25519").is_ok());
+        for name in ["", "ssh-rsa", "rsa-sha2-512", "ssh-ed25519-cert-v01@openssh.com", "none", "ssh-dss"] {
+            assert!(Presented::decode(&blob, name).is_err(), "{name}");
+        }
+        assert!(Presented::decode(&[&blob[..], b"x-cert-v01@"].concat(), "ssh-ed25519").is_err());
+        assert!(Presented::decode(&b"-cert-v01@".repeat(1000), "ssh-ed25519-cert-v01@openssh.com").is_err());
+    }
+}

@@ -174,3 +174,66 @@ fn a_background_process_loses_no_output_and_delays_no_end_without_it() {
     assert_eq!(text(&server.run("(sleep 1; echo late) & echo early").stdout), "early\nlate\n");
     assert!(start.elapsed() < Duration::from_secs(40));
 }
+
+#[test]
+fn keys_are_changed_under_way_and_nothing_is_lost() {
+    let server = Server::start();
+    let piece: Vec<u8> = (0..6_000_000u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    for cipher in ["chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr"] {
+        let args = ["-v", "-c", cipher, "-o", "RekeyLimit=1M", "--", "cat"];
+        let mut child = server
+            .ssh(&args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut input, sent) = (child.stdin.take().unwrap(), piece.clone());
+        let writer = std::thread::spawn(move || input.write_all(&sent));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap().unwrap();
+        assert!(output.status.success() && output.stdout == piece, "{cipher}: {}", text(&output.stderr));
+        let changes = text(&output.stderr).matches("SSH2_MSG_NEWKEYS received").count();
+        assert!(changes >= 5, "{cipher}: {changes} changes of keys");
+    }
+}
+
+#[test]
+fn the_modes_of_the_clients_terminal_are_those_of_the_session() {
+    let server = Server::start();
+    let ssh = server.ssh(&["-tt", "--", "stty -a; stty -g"]);
+    let line: Vec<String> = ssh.get_args().map(|a| format!("'{}'", a.to_str().unwrap())).collect();
+    // Each is the opposite of what a fresh terminal has, or another character.
+    let changes = "intr ^B quit ^E erase ^H kill ^Y eof ^F susp ^G werase ^K lnext ^L rprnt ^N start ^P stop ^O \
+                   eol ^T eol2 ^V ignpar parmrk inpck istrip inlcr igncr -icrnl iuclc -ixon ixany ixoff \
+                   imaxbel -iutf8 -isig -icanon xcase -echo -echoe -echok echonl noflsh tostop -iexten -echoctl \
+                   -echoke -opost olcuc -onlcr ocrnl onocr onlret";
+    let script =
+        format!("stty {changes}; stty -a > {0}; timeout {1}", server.file("ours").display(), line.join(" "));
+    let output = Command::new("timeout")
+        .args(["30", "script", "-qec", &script, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let theirs = text(&output.stdout);
+    let ours = std::fs::read_to_string(server.file("ours")).unwrap();
+    assert!(ours.contains("-onlcr") && ours.contains("intr = ^B"), "{ours}");
+    // `xcase` and the like upset what stty prints; letters may come in another case.
+    let theirs = theirs.to_lowercase();
+    let words = |text: &str| -> Vec<String> {
+        let text = text.replace([';', '\r'], " ");
+        text.split_whitespace().map(str::to_string).collect()
+    };
+    let theirs = words(&theirs);
+    for word in words(&ours.to_lowercase()).iter().filter(|word| word.len() > 4) {
+        let of_the_line =
+            ["speed", "baud;", "rows", "columns", "crtscts", "-crtscts", "cread", "-cread", "hupcl"];
+        let of_the_line = of_the_line.contains(&word.trim_start_matches('-'))
+            || [
+                "clocal", "cstopb", "cmspar", "extproc", "flusho", "ignbrk", "brkint", "cdtrdsr", "parenb",
+                "parodd",
+            ]
+            .contains(&word.trim_start_matches('-'));
+        assert!(of_the_line || theirs.contains(word), "{word}: {ours}\n{}", text(&output.stdout));
+    }
+}
