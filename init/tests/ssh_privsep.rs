@@ -58,7 +58,7 @@ fn message(tag: u8, fields: &[&[u8]]) -> Vec<u8> {
     [vec![tag], fields.concat()].concat()
 }
 
-/// `Start` of a command on pipes.
+/// `Start` of a command on pipes, without an agent.
 fn start(command: &[u8]) -> Vec<u8> {
     message(5, &[&[1], &string(command), &[0], &[0], &[0; 4]])
 }
@@ -237,6 +237,10 @@ fn a_process_that_was_taken_over_gets_the_door() {
             it.say(&request);
         });
     }
+    door("a socket without a login", &|it| {
+        it.exchange(7);
+        it.say(&message(10, &[&[1], &string(b"/run/x")]));
+    });
     door("a password before an exchange", &|it| it.say(&password("root", "correct horse")));
     door("a second exchange", &|it| {
         it.exchange(7);
