@@ -31,6 +31,8 @@ pub const NEEDS: &[Need] = &[
     need("plink", "putty-tools"),
     need("lftp", "lftp"),
     need("rsync", "rsync"),
+    need("ss", "iproute2"),
+    need("script", "bsdutils"),
     need("curl", "curl"),
     need("sshfs", "sshfs"),
     need("sshpass", "sshpass"),

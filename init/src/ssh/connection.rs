@@ -67,7 +67,7 @@ async fn serve(socket: TcpStream, monitor: OwnedFd) -> anyhow::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
     let _ = rustix::net::sockopt::set_socket_keepalive(&socket, true);
-    let socket = Socket::new(tokio::net::TcpStream::from_std(socket)?);
+    let socket = Socket::new(tokio::net::TcpStream::from_std(socket)?, policy::IDENTIFICATION.len() + 2);
     let shared = Shared::new(Client::new(monitor)?);
     let Reply::Welcome { keys, algorithms } = shared.monitor.hear().await?.0 else {
         bail!("the monitor does not greet")

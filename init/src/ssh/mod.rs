@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! rescue sshd            listen.rs      binds, accepts, limits, forks one monitor a connection
+//!   │                    admission.rs   who is served next, and who is not
 //!   └─ monitor           monitor/       root: signs, checks who it is, starts what was asked for
 //!      │                 control.rs     between it and the listener: logged in, password checks
 //!      │                 auth.rs        who gets in: the gate, keys and their options
 //!      │                 session.rs     starts and signals the session's processes
 //!      │                 subsystem/     file transfer, as programs of their own
+//!      │                 presented.rs   keys and certificates that are presented; certificate.rs what the latter allow
 //!      └─ sshd-connection  nobody, confined:
 //!                        connection.rs  that process's life: what it gives up, orderly end
 //!                        socket.rs      the client's bytes as russh reads them
@@ -22,6 +24,7 @@
 //! What is offered, and every limit: `policy.rs`. Host keys: [`host_keys`]. Lines of
 //! `authorized_keys`: [`authorized_keys`].
 
+mod admission;
 pub mod auth;
 pub mod authorized_keys;
 pub mod certificate;

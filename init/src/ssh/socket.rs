@@ -23,11 +23,14 @@ pub(super) struct Socket {
     piece: Vec<u8>,
     taken: usize,
     prompt: u32,
+    /// Bytes that will be written and have been already.
+    said: usize,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, piece: Vec::new(), taken: 0, prompt: PROMPT_READS }
+    /// `said` bytes of what is written first the client has got from the listener.
+    pub(super) fn new(stream: TcpStream, said: usize) -> Self {
+        Self { stream, piece: Vec::new(), taken: 0, prompt: PROMPT_READS, said }
     }
 
     /// Makes the piece hold bytes, unless the client sends no more.
@@ -70,6 +73,11 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.said > 0 {
+            let skipped = self.said.min(data.len());
+            self.said -= skipped;
+            return Poll::Ready(Ok(skipped));
+        }
         Pin::new(&mut self.stream).poll_write(context, data)
     }
 

@@ -155,7 +155,8 @@ fn sessions_share_a_connection_and_neither_waits_for_the_other() {
     std::thread::sleep(Duration::from_secs(1));
     let other = server.ssh(&["-o", &socket, "--", "head -c 8388608 /dev/zero"]).output().unwrap();
     assert_eq!(other.stdout.len(), 8 << 20, "{}", text(&other.stderr));
-    let connection = children(server.child.id())[0];
+    // Its monitor's first child.
+    let connection = children(children(server.child.id())[0])[0];
     let status = std::fs::read_to_string(format!("/proc/{connection}/status")).unwrap();
     let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
     let resident: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();

@@ -78,12 +78,13 @@ struct Monitor<'a> {
 pub(in crate::ssh) fn run(
     server: &Server,
     socket: TcpStream,
+    peer: SocketAddr,
     control: UnixStream,
     nowhere: OwnedFd,
 ) -> anyhow::Result<()> {
     let _ = rustix::thread::set_name(c"sshd-monitor");
     let mut signals = Signals::open(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])?;
-    let (peer, local) = (socket.peer_addr()?, socket.local_addr()?);
+    let local = socket.local_addr()?;
     let (ours, theirs) = seqpacket::pair().context("making a socket pair")?;
     let connection = start_connection(socket, theirs, nowhere).context("starting a connection's process")?;
     let control = Control::new(control);
@@ -262,6 +263,7 @@ impl Monitor<'_> {
                 return Ok(());
             }
             Request::Remove { name } => {
+                self.login.grant().ok_or("a socket's end before a login")?;
                 self.forwarding.remove(&name);
                 self.record.listening(self.forwarding.listening());
                 return Ok(());
