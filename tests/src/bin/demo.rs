@@ -60,11 +60,13 @@ fn demo(stay: bool) -> Result<()> {
     }
 
     story.step("What this needs of the host");
-    if apt::missing().is_empty() {
+    if apt::missing(&[apt::DEMO]).is_empty() {
         story.say("all programs are there (QEMU, OpenSSH, mkfs tools, mmdebstrap, GRUB)");
     } else {
-        story.say(&format!("missing Debian packages: {}", apt::missing().join(" ")));
-        story.during("installing them", || apt::install_missing(|command| story.command(command)))?;
+        story.say(&format!("missing Debian packages: {}", apt::missing(&[apt::DEMO]).join(" ")));
+        story.during("installing them", || {
+            apt::install_missing(&[apt::DEMO], |command| story.command(command))
+        })?;
     }
 
     let (binaries, image) = build(&mut story)?;

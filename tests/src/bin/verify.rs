@@ -82,7 +82,7 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
     let whole = wishes.only.is_empty();
     let mut story = Narrator::new(if whole { 6 } else { 2 });
     story.step("Packages");
-    apt::install_missing(|command| story.command(command))?;
+    apt::install_missing(&[apt::DEMO, apt::TESTS], |command| story.command(command))?;
     story.say("every program that is needed is there");
     let mut failed_checks = Vec::new();
     if whole {
