@@ -53,7 +53,7 @@ pub(crate) fn files(info: &ImageInfo) -> Vec<(&'static str, String)> {
     );
     vec![
         ("etc/profile", PROFILE.into()),
-        ("etc/shells", "/bin/sh\n/bin/ash\n".into()),
+        ("etc/shells", "/bin/sh\n/bin/ash\n/bin/bash\n/bin/dash\n".into()),
         ("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".into()),
         ("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n".into()),
         ("etc/os-release", os_release),

@@ -128,7 +128,9 @@ pub(crate) fn observe(spec: &Spec, kernel: &KernelSource, init: PathBuf) -> Resu
     let mut facts = BTreeMap::new();
     for (name, package) in &tools {
         let pack = packs.get(name).with_context(|| format!("package {name}"))?;
-        let files = files_of(pack, &programs).with_context(|| format!("package {name}"))?;
+        let tools = spec.toolsets.iter().flat_map(|set| &set.packages).filter(|tool| tool.name == *name);
+        let globs: Vec<&String> = tools.flat_map(|tool| &tool.files).collect();
+        let files = files_of(pack, &programs, &globs).with_context(|| format!("package {name}"))?;
         facts.insert(name.clone(), PackageFacts { package: package.clone(), files });
     }
     let applets = match packs.get("busybox-static") {
@@ -249,13 +251,22 @@ fn module_of_host(path: &Path, plain: &str, packing: Packing) -> Result<Module> 
 /// Folders that programs are taken from.
 pub(crate) const PROGRAM_FOLDERS: [&str; 4] = ["sbin", "bin", "usr/sbin", "usr/bin"];
 
-fn files_of(pack: &Pack, programs: &BTreeSet<&str>) -> Result<BTreeMap<String, FileFact>> {
+/// The matcher of a toolset's glob.
+///
+/// # Errors
+/// When it is malformed.
+pub(crate) fn glob(text: &str) -> Result<globset::GlobMatcher> {
+    Ok(globset::Glob::new(text).with_context(|| format!("glob {text:?}"))?.compile_matcher())
+}
+
+fn files_of(pack: &Pack, programs: &BTreeSet<&str>, globs: &[&String]) -> Result<BTreeMap<String, FileFact>> {
     let mut files = BTreeMap::new();
+    let globs = globs.iter().map(|text| glob(text)).collect::<Result<Vec<_>>>()?;
     for (path, entry) in pack.entries() {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let library = folder.contains("lib") && name.contains(".so");
         let program = PROGRAM_FOLDERS.contains(&folder);
-        if !library && !program {
+        if !library && !program && !globs.iter().any(|glob| glob.is_match(path)) {
             continue;
         }
         let fact = match entry {
@@ -263,7 +274,7 @@ fn files_of(pack: &Pack, programs: &BTreeSet<&str>) -> Result<BTreeMap<String, F
             // Plug-ins in subfolders (gconv's, PAM's) are nobody's DT_NEEDED, so that reading each
             // would only cost time; nor is a program that nobody wants.
             Packed::File { mode, .. } => {
-                let wanted = programs.contains(name) || !program;
+                let wanted = if program { programs.contains(name) } else { library };
                 let needs = match wanted && !folder.ends_with("gconv") {
                     true => elf::needs(&pack.read(path)?).with_context(|| path.clone())?,
                     false => None,

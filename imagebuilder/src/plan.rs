@@ -9,7 +9,7 @@ use crate::deb::resolve_link;
 use crate::etc;
 use crate::kmod::closure::Modules;
 use crate::kmod::{Packing, tables};
-use crate::observe::{Content, Facts, FileFact, PROGRAM_FOLDERS};
+use crate::observe::{Content, Facts, FileFact, PROGRAM_FOLDERS, glob};
 use crate::spec::Spec;
 
 /// What an entry is.
@@ -135,6 +135,10 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
                 program_of(&mut image, facts, &tool.name, program)
                     .with_context(|| format!("toolsets/{}.toml", set.name))?;
             }
+            for glob in &tool.files {
+                files_of(&mut image, facts, &tool.name, glob)
+                    .with_context(|| format!("toolsets/{}.toml", set.name))?;
+            }
         }
     }
     applets(&mut image, facts)?;
@@ -210,6 +214,16 @@ fn program_of(image: &mut Image, facts: &Facts, package: &str, program: &str) ->
         .find(|path| files.contains_key(path))
         .ok_or_else(missing)?;
     take(image, facts, package, &path).with_context(|| format!("program {program} of package {package}"))
+}
+
+fn files_of(image: &mut Image, facts: &Facts, package: &str, text: &str) -> Result<()> {
+    let glob = glob(text)?;
+    let files = facts.packages.get(package).map(|p| &p.files).into_iter().flatten();
+    let paths: Vec<&String> = files.map(|(path, _)| path).filter(|path| glob.is_match(path)).collect();
+    ensure!(!paths.is_empty(), "package {package} has no file {text}; correct its list of files");
+    paths.into_iter().try_for_each(|path| {
+        take(image, facts, package, path).with_context(|| format!("file {path} of package {package}"))
+    })
 }
 
 /// Takes a file, what its links lead to, and what it needs.

@@ -39,7 +39,7 @@ pub(crate) struct Profile {
     pub(crate) modules_without: Vec<String>,
 }
 
-/// Packages and the programs wanted from them.
+/// Packages and what is wanted from them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Toolset {
@@ -50,14 +50,18 @@ pub(crate) struct Toolset {
     pub(crate) packages: Vec<Tool>,
 }
 
-/// A package and the programs wanted from it.
+/// A package and what is wanted from it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tool {
     /// The Debian package.
     pub(crate) name: String,
     /// Names of programs in its `bin` and `sbin` folders.
+    #[serde(default)]
     pub(crate) programs: Vec<String>,
+    /// Globs of other files that its programs read, by their path without a leading slash; each must match.
+    #[serde(default)]
+    pub(crate) files: Vec<String>,
 }
 
 /// All that an image is made of, resolved from names.

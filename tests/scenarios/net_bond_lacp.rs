@@ -14,7 +14,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         {"id": "bond0", "type": {"bond": {"links": ["a", "b"], "mode": "802.3ad", "lacp_fast": true,
          "xmit_hash_policy": "layer3+4"}}, "addresses": ["192.0.2.7/24"],
          "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}]}]}))?.build()?;
-    let mut vm = lab.rescue_bonding(&device)?.network(&network, cables).start()?;
+    let mut vm = lab.rescue(&device)?.network(&network, cables).start()?;
     vm.ready_at("192.0.2.7")?;
     let guest = vm.ssh_in(&network, &device, "192.0.2.7")?;
     guest.reach()?;

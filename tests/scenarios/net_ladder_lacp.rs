@@ -13,7 +13,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let _dhcp = network.dnsmasq(SWITCH, "192.0.2.50,192.0.2.50", &[])?;
     let cables = switch.aggregate(["t0", "t1"], "")?;
     let _lldp = network.lldpd("t0", "sw-17.dc3", "Ethernet17/1", 7)?;
-    let vm = lab.rescue_bonding(&device)?.network(&network, cables).start()?;
+    let vm = lab.rescue(&device)?.network(&network, cables).start()?;
     vm.ready_at("192.0.2.50")?;
     let guest = vm.ssh_in(&network, &device, "192.0.2.50")?;
     guest.reach()?;

@@ -15,7 +15,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         {"id": "bond0", "type": {"bond": {"links": ["a", "b"], "mode": "802.3ad", "lacp_fast": true}}},
         {"id": "bond0.7", "type": {"vlan": {"link": "bond0", "id": 7}}, "addresses": ["198.51.100.7/24"],
          "routes": [{"to": "0.0.0.0/0", "via": "198.51.100.1"}]}]}))?.build()?;
-    let vm = lab.rescue_bonding(&device)?.network(&network, cables).start()?;
+    let vm = lab.rescue(&device)?.network(&network, cables).start()?;
     vm.ready_at("198.51.100.7")?;
     let guest = vm.ssh_in(&network, &device, "198.51.100.7")?;
     guest.reach()?;

@@ -31,6 +31,23 @@ pub fn ext4(path: &Path, mib: u64, label: &str) -> Result<()> {
         .map(drop)
 }
 
+/// As [`ext4`], with these files in it.
+///
+/// # Errors
+/// What mke2fs said.
+pub fn ext4_of(path: &Path, mib: u64, label: &str, files: &[(&str, &str)]) -> Result<()> {
+    let root = tempfile::tempdir().context("making a folder")?;
+    for (name, content) in files {
+        let file = root.path().join(name);
+        file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::write(&file, content).with_context(|| format!("writing {}", file.display()))?;
+    }
+    blank(path, mib)?;
+    let mut command = Command::new("mke2fs");
+    command.args(["-q", "-F", "-t", "ext4", "-L", label, "-d"]).arg(root.path()).arg(path);
+    process::check(&mut command, SOON).map(drop)
+}
+
 /// Checks an ext4 file system in an image without changing it.
 ///
 /// # Errors

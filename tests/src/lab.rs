@@ -17,6 +17,7 @@ use crate::vm::{Vm, VmBuilder, limit};
 pub struct Bench {
     binaries: Mutex<Option<Binaries>>,
     minimal: Mutex<Option<Image>>,
+    standard: Mutex<Option<Image>>,
     /// Held while a cached disk is made.
     disks: Mutex<()>,
 }
@@ -37,6 +38,15 @@ impl Bench {
     pub fn minimal(&self) -> Result<Image> {
         let binaries = self.binaries()?;
         made_once(&self.minimal, || binaries.image("minimal").context("building the minimal image"))
+    }
+
+    /// The `standard` image, built the first time.
+    ///
+    /// # Errors
+    /// What the compiler or the image builder said.
+    pub fn standard(&self) -> Result<Image> {
+        let binaries = self.binaries()?;
+        made_once(&self.standard, || binaries.image("standard").context("building the standard image"))
     }
 }
 
@@ -80,9 +90,20 @@ impl Lab<'_> {
     /// # Errors
     /// What `imagebuilder inject` said.
     pub fn rescue(&self, device: &Device) -> Result<VmBuilder> {
+        self.rescue_with(&[self.injected(device)?])
+    }
+
+    /// As [`Lab::rescue`], with the standard image.
+    ///
+    /// # Errors
+    /// As [`Lab::rescue`].
+    pub fn standard(&self, device: &Device) -> Result<VmBuilder> {
+        self.boot(self.bench.standard()?, &[self.injected(device)?])
+    }
+
+    fn injected(&self, device: &Device) -> Result<Vec<u8>> {
         let cpio = self.bench.binaries()?.inject(device)?;
-        let segment = std::fs::read(&cpio).with_context(|| format!("reading {}", cpio.display()))?;
-        self.rescue_with(&[segment])
+        std::fs::read(&cpio).with_context(|| format!("reading {}", cpio.display()))
     }
 
     /// A machine that boots the minimal image with these bytes as its device document, whatever they
@@ -99,7 +120,10 @@ impl Lab<'_> {
     /// # Errors
     /// When the initramfs cannot be written.
     pub fn rescue_with(&self, segments: &[Vec<u8>]) -> Result<VmBuilder> {
-        let image = self.bench.minimal()?;
+        self.boot(self.bench.minimal()?, segments)
+    }
+
+    fn boot(&self, image: Image, segments: &[Vec<u8>]) -> Result<VmBuilder> {
         let initrd = self.dir.join("initrd.img");
         image.initrd(segments, &initrd)?;
         let append = "console=ttyS0 panic=-1".to_string();
@@ -113,14 +137,6 @@ impl Lab<'_> {
     /// When no port is free.
     pub fn firmware(&self) -> Result<VmBuilder> {
         Ok(VmBuilder::new(Start::FirstDisk, &self.dir, self.name)?.links(Vec::new()))
-    }
-
-    /// As [`Lab::rescue`], with the drivers of bonds and VLANs in the image.
-    ///
-    /// # Errors
-    /// As [`Lab::rescue`].
-    pub fn rescue_bonding(&self, device: &Device) -> Result<VmBuilder> {
-        self.rescue(device)
     }
 
     /// A network of its own.

@@ -44,6 +44,10 @@ scenarios! {
     "../scenarios/key_login.rs" key_login;
     "../scenarios/leave_by_signal.rs" leave_by_signal;
     "../scenarios/net_bond_lacp.rs" net_bond_lacp;
+    "../scenarios/disks_dying.rs" disks_dying;
+    "../scenarios/standard_tools.rs" standard_tools;
+    "../scenarios/net_cmdline.rs" net_cmdline;
+    "../scenarios/net_from_disk.rs" net_from_disk;
     "../scenarios/net_dhcp_comes_back.rs" net_dhcp_comes_back;
     "../scenarios/net_dhcp_lies.rs" net_dhcp_lies;
     "../scenarios/net_hotplug.rs" net_hotplug;

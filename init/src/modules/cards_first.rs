@@ -58,10 +58,13 @@ impl CardsFirst {
         }
     }
 
-    /// The devices without a driver.
+    /// The devices without a driver, in the order of their places: the first card is to be `eth0`, as it
+    /// would be had the kernel gone through them.
     fn waiting(&self) -> impl Iterator<Item = PathBuf> + use<> {
         let devices = std::fs::read_dir(self.bus.join("devices")).into_iter().flatten().flatten();
-        devices.map(|device| device.path()).filter(|path| !path.join("driver").exists())
+        let mut devices: Vec<PathBuf> = devices.map(|device| device.path()).collect();
+        devices.sort_unstable();
+        devices.into_iter().filter(|path| !path.join("driver").exists())
     }
 
     fn probe(&self, device: &Path) {

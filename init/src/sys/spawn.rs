@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -98,18 +99,24 @@ fn expose_to_oom_killer() {
     write_oom_score(b"0");
 }
 
+/// Where udev listens, if there is one.
+const UDEV: &str = "/run/udev/control";
+
 /// The environment that a login starts with: `HOME`, `USER`, `LOGNAME`, `SHELL`, `PATH`. Those that
 /// the terminal and the client bring are added by the caller.
 pub fn login_environment(account: &Account) -> Vec<(String, String)> {
-    [
+    // Without udev nobody but the tools themselves (dmsetup, LVM, cryptsetup) makes the nodes in
+    // /dev/mapper, and they do it only when told that there is none.
+    let alone = (!Path::new(UDEV).exists()).then(|| ("DM_DISABLE_UDEV".to_string(), "1".to_string()));
+    let own = [
         ("HOME", account.home.to_string_lossy().into_owned()),
         ("USER", account.name.clone()),
         ("LOGNAME", account.name.clone()),
         ("SHELL", account.shell.to_string_lossy().into_owned()),
         ("PATH", PATH.into()),
     ]
-    .map(|(k, v)| (k.to_string(), v))
-    .into()
+    .map(|(k, v)| (k.to_string(), v));
+    own.into_iter().chain(alone).collect()
 }
 
 /// Makes `command` start in the directory that is open as `folder`, whatever its name, if it has one.

@@ -50,7 +50,10 @@ impl Lab {
     }
 
     pub fn wish(&self, json: &str) {
-        std::fs::write(self.path("root/run/rescue/network.json"), json).unwrap();
+        // Once netd has run, it goes by what it kept.
+        let kept = self.path("root/run/rescue/network-in-force.json");
+        let injected = self.path("root/run/rescue/network.json");
+        std::fs::write(if kept.exists() { kept } else { injected }, json).unwrap();
     }
 
     pub fn start(&mut self) {

@@ -125,7 +125,7 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
 const CHECKS: &[(&str, &[&str])] = &[
     ("Formatting", &["fmt", "--all", "--check"]),
     ("Lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-    ("Unit tests", &["test", "--quiet", "--workspace"]),
+    ("Unit tests", &["test", "--quiet", "--workspace", "--no-fail-fast"]),
 ];
 
 fn cargo(story: &Narrator, words: &[&str]) -> Result<()> {

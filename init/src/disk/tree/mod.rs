@@ -81,7 +81,19 @@ pub fn observe(root: &Path, mounts: &[Mount]) -> Vec<BlockReport> {
     if swaps.len() > 1 {
         disks.iter_mut().for_each(|d| mark_swap(d, &swaps));
     }
+    disks.iter_mut().for_each(|disk| by_node(root, disk));
     disks
+}
+
+/// Calls a device by the node that it has: what names those of the device mapper in `/dev/mapper` (udev,
+/// dmsetup) may not be there, and the kernel's own node is.
+fn by_node(root: &Path, block: &mut BlockReport) {
+    let is_there = |path: &str| root.join(path.trim_start_matches('/')).exists();
+    let kernel = format!("/dev/{}", block.name);
+    if !is_there(&block.path) && is_there(&kernel) {
+        block.path = kernel;
+    }
+    block.children.iter_mut().for_each(|child| by_node(root, child));
 }
 
 /// proc_swaps(5) calls a mapped device by its kernel name.

@@ -54,6 +54,10 @@ fn partitions_and_holders_are_below_their_disk() {
     assert_eq!(part.mounts[0], MountPoint { target: "/mnt/a".into(), read_only: true });
     assert_eq!((part.children[0].path.as_str(), part.children[0].kind.as_str()), ("/dev/mapper/root", "lvm"));
     assert_eq!(part.children[0].mounts[0].target, "[SWAP]");
+    // Without its node in /dev/mapper it is called by the kernel's.
+    sys.write("dev/dm-0", "");
+    let tree = observe(sys.0.path(), &mounts);
+    assert_eq!(tree[0].children[0].children[0].path, "/dev/dm-0");
 }
 
 #[test]
