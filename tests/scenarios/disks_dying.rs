@@ -41,6 +41,8 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     assert_eq!(result("silent"), Some(ProbeResult::Unreadable), "{report:?}");
     let text = guest.ok("rescue disks --wait 2")?;
     assert!(text.contains("good") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let probe = guest.run("rescue probe /dev/mapper/silent")?;
+    assert!(probe.status == 1 && probe.stdout.contains("no answer within"), "{probe:?}");
     guest.ok("dmsetup resume silent")?;
     let report: DisksReport = guest.json("rescue disks --json")?;
     assert!(format!("{report:?}").matches("Unreadable").count() == 1, "{report:?}");

@@ -8,6 +8,7 @@
 //! others need, and a process a device would cost a thousand of them.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -35,6 +36,8 @@ const SLOW: Duration = Duration::from_millis(150);
 pub(super) enum Job {
     /// Look what is on it, and on its partitions: path and bytes of a sector.
     Probe(Vec<(String, u64)>),
+    /// Look what is on it, and in the partitions of its table, as on an image.
+    Image(String),
     /// Ask how it is.
     Health(String, Protocol),
 }
@@ -43,7 +46,7 @@ impl Job {
     fn paths(&self) -> Vec<&str> {
         match self {
             Self::Probe(devices) => devices.iter().map(|(path, _)| path.as_str()).collect(),
-            Self::Health(path, _) => vec![path],
+            Self::Image(path) | Self::Health(path, _) => vec![path],
         }
     }
 }
@@ -100,7 +103,7 @@ pub(super) fn run(jobs: &[Job], limit: Duration) -> anyhow::Result<Answers> {
     for job in jobs {
         for path in job.paths() {
             match job {
-                Job::Probe(_) => {
+                Job::Probe(_) | Job::Image(_) => {
                     answers.probes.entry(path.into()).or_insert_with(|| unreadable(late(limit)));
                 }
                 Job::Health(..) => {
@@ -189,9 +192,13 @@ fn thread_of(queue: &Mutex<VecDeque<(usize, Job)>>, events: &mpsc::Sender<(usize
         match job {
             Job::Probe(devices) => {
                 for (path, sector) in devices {
-                    let report = look(Path::new(&path), sector);
+                    let report = look(Path::new(&path), |source| probe::device(&Reader::new(source, sector)));
                     say(&Said::Probe(path, report));
                 }
+            }
+            Job::Image(path) => {
+                let report = look(Path::new(&path), |source| probe::image(&Reader::new(source, 512)));
+                say(&Said::Probe(path, report));
             }
             Job::Health(path, protocol) => {
                 let report = match block::open(Path::new(&path)) {
@@ -214,9 +221,9 @@ fn say(said: &Said) {
     }
 }
 
-fn look(path: &Path, sector: u64) -> ProbeReport {
+fn look(path: &Path, probe: impl Fn(&(File, u64)) -> ProbeReport) -> ProbeReport {
     match block::open(path) {
-        Ok(source) => probe::device(&Reader::new(&source, sector)),
+        Ok(source) => probe(&source),
         Err(error) if error.raw_os_error() == Some(Errno::ENOMEDIUM as i32) => {
             ProbeReport { notes: vec!["empty: no medium in the drive".into()], ..ProbeReport::default() }
         }

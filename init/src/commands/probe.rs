@@ -1,13 +1,19 @@
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
+use super::disks_worker::{self, Job};
 use super::{Command, Usage};
 use crate::disk::{probe, source::Reader};
 use crate::sys::block;
+
+/// What a device may take to answer: longer than among others, for somebody asks for this one alone.
+const DEADLINE: Duration = Duration::from_secs(15);
 
 pub(super) const COMMAND: Command = Command {
     name: "probe",
@@ -23,8 +29,13 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let [name] = names.as_slice() else {
         return Err(Usage("one device or image is wanted".into()).into());
     };
-    let source = block::open(Path::new(name)).with_context(|| format!("opening {name}"))?;
-    let report = probe::image(&Reader::new(&source, 512));
+    let report = if std::fs::metadata(name).is_ok_and(|file| file.file_type().is_block_device()) {
+        let mut answers = disks_worker::run(&[Job::Image(name.to_string())], DEADLINE)?;
+        answers.probes.remove(*name).unwrap_or_default()
+    } else {
+        let source = block::open(Path::new(name)).with_context(|| format!("opening {name}"))?;
+        probe::image(&Reader::new(&source, 512))
+    };
     let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { describe(name, &report, 0) };
     // Who reads it may have read enough: `rescue probe … | head`.
     let _ = std::io::stdout().write_all(text.as_bytes());
