@@ -238,9 +238,10 @@ fn ip(args: &[&str]) {
     assert!(out.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
+/// Its own memory: what is mapped of an unoptimised program says nothing of the one that is shipped.
 fn resident_kib(child: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -281,7 +282,7 @@ fn a_router_alone_makes_the_machine_reachable() {
         !lab.kernel(&["addr", "show", "dev", "c0"]).contains("tentative")
     });
     lab.reaches("2001:db8:1::1");
-    assert!(resident_kib(lab.netd.as_ref().unwrap()) < 8 << 10);
+    assert!(resident_kib(lab.netd.as_ref().unwrap()) < 1 << 10);
 
     // SIGKILL: the address must never leave the link, and the next run takes it over.
     end(lab.netd.take());
