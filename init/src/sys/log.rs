@@ -3,9 +3,9 @@
 //!
 //! The log is a file in RAM that is rotated once, so it is bounded and survives any process.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{Metadata, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rescue_schema::paths;
@@ -22,14 +22,24 @@ const MAX_MESSAGE: usize = 900;
 pub fn note(source: &str, text: &str) {
     let now = since_boot();
     let line = format!("[{:5}.{:03}] {source}: {}\n", now.as_secs(), now.subsec_millis(), clean(text));
-    let path = Path::new(paths::LOG);
-    if std::fs::metadata(path).is_ok_and(|m| m.len() > ROTATE_AT) {
-        let _ = std::fs::rename(path, paths::LOG_OLD);
-    }
+    let _ = append(Path::new(paths::LOG), Path::new(paths::LOG_OLD), ROTATE_AT, &line);
+}
+
+/// Appends a line to `path`, which becomes `old` first where it is longer than `limit`.
+fn append(path: &Path, old: &Path, limit: u64, line: &str) -> io::Result<()> {
     // The folder is root's alone to write in, and one write of a short line is atomic with O_APPEND.
-    if let Ok(mut file) = OpenOptions::new().append(true).create(true).mode(0o600).open(path) {
-        let _ = file.write_all(line.as_bytes());
+    let open = || OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let mut file = open()?;
+    // Of all that find it too long one renames it: a second would put the log that has just begun in the
+    // place of the one that was. Nobody waits for it: what is appended meanwhile is in the old one.
+    if file.metadata()?.len() > limit && file.try_lock().is_ok() {
+        let is_same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        if std::fs::metadata(path).is_ok_and(|now| file.metadata().is_ok_and(|own| is_same(&now, &own))) {
+            std::fs::rename(path, old)?;
+        }
+        file = open()?;
     }
+    file.write_all(line.as_bytes())
 }
 
 /// Says `line` in kmsg at level `info`, so on every console of a kernel that is not quiet, and in
@@ -75,7 +85,27 @@ fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::clean;
+    use super::{append, clean};
+
+    #[test]
+    fn many_writers_rotate_it_once_and_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("log"), folder.path().join("log.old"));
+        for round in 0..50 {
+            let _ = (std::fs::remove_file(&path), std::fs::remove_file(&old));
+            std::fs::write(&path, vec![b'\n'; 4097]).unwrap();
+            std::thread::scope(|scope| {
+                for writer in 0..8 {
+                    let (path, old) = (&path, &old);
+                    scope.spawn(move || append(path, old, 4096, &format!("writer {writer}\n")).unwrap());
+                }
+            });
+            let (first, second) = (std::fs::read(&old).unwrap(), std::fs::read_to_string(&path).unwrap());
+            assert!(first.len() >= 4097, "round {round}: the log that was is gone");
+            let lines = second.lines().count() + first.iter().filter(|b| **b == b'w').count();
+            assert_eq!(lines, 8, "round {round}");
+        }
+    }
 
     #[test]
     fn control_characters_and_length_are_tamed() {

@@ -210,11 +210,18 @@ fn the_modes_of_the_clients_terminal_are_those_of_the_session() {
                    -echoke -opost olcuc -onlcr ocrnl onocr onlret";
     let script =
         format!("stty {changes}; stty -a > {0}; timeout {1}", server.file("ours").display(), line.join(" "));
-    let output = Command::new("timeout")
-        .args(["30", "script", "-qec", &script, "/dev/null"])
-        .stdin(Stdio::null())
-        .output()
+    let mut typist = Command::new("timeout")
+        .args(["60", "script", "-qec", &script, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    // Its input stays open: at an end of input `script` types an end of file, and stops listening.
+    let input = typist.stdin.take();
+    let output = typist.wait_with_output().unwrap();
+    drop(input);
+    assert!(output.status.success(), "{}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
     let theirs = text(&output.stdout);
     let ours = std::fs::read_to_string(server.file("ours")).unwrap();
     assert!(ours.contains("-onlcr") && ours.contains("intr = ^B"), "{ours}");
