@@ -31,6 +31,18 @@ pub(crate) struct Package {
     pub(crate) depends: Vec<String>,
 }
 
+/// A package that apt does not know, by its name.
+#[derive(Debug)]
+pub(crate) struct Unknown(pub(crate) String);
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "package {} is not in apt's lists; correct its name, or {REFRESH}", self.0)
+    }
+}
+
+impl std::error::Error for Unknown {}
+
 /// Answers by question: names, sorted.
 type Answers = BTreeMap<String, BTreeMap<String, Package>>;
 
@@ -65,7 +77,7 @@ impl Lists {
     pub(crate) fn look_up(&self, names: &BTreeSet<String>) -> Result<BTreeMap<String, Package>> {
         let found = self.ask(names)?;
         for name in names {
-            ensure!(found.contains_key(name), "package {name} is not in apt's lists; {REFRESH}");
+            ensure!(found.contains_key(name), Unknown(name.clone()));
         }
         Ok(found)
     }

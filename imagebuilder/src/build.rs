@@ -9,12 +9,14 @@ use anyhow::{Context, Result, anyhow};
 use rescue_schema::manifest::{Artifact, File, Manifest};
 use sha2::{Digest, Sha256};
 
+use crate::additions::Additions;
 use crate::cpio::{Kind, Writer};
+use crate::kmod::{self, Packing};
 use crate::observe::{Content, Facts, KernelSource, Packs, observe};
 use crate::output::Output;
 use crate::packages::hex;
 use crate::plan::{Entry, Node, Plan, plan};
-use crate::{compress, kmod, progress, spec};
+use crate::{compress, progress, spec};
 
 /// What was asked for.
 #[derive(Debug)]
@@ -22,6 +24,9 @@ pub(crate) struct Wish {
     pub(crate) family: String,
     pub(crate) profile: String,
     pub(crate) kernel: KernelSource,
+    pub(crate) additions: Additions,
+    /// Where this machine keeps its firmware.
+    pub(crate) firmware: PathBuf,
     pub(crate) init: PathBuf,
     pub(crate) output: PathBuf,
 }
@@ -32,11 +37,15 @@ pub(crate) struct Wish {
 /// Whatever is missing or wrong; no artifact has then changed.
 pub(crate) fn build(wish: Wish) -> Result<()> {
     let started = Instant::now();
-    let spec = spec::find(&wish.family, &wish.profile)?;
-    let (facts, packs) = observe(&spec, &wish.kernel, wish.init)?;
+    let mut spec = spec::find(&wish.family, &wish.profile)?;
+    wish.additions.extend(&mut spec);
+    let (facts, packs) = observe(&spec, &wish.kernel, &wish.additions, &wish.firmware, wish.init)?;
     let plan = plan(&spec, &facts)?;
     let (kernel, image) = apply(&plan, &facts, &packs, &wish.output)?;
     println!("{plan}");
+    for remark in &plan.remarks {
+        println!("  {remark}");
+    }
     for artifact in [kernel, image] {
         println!(
             "{}: {:.1} MiB",
@@ -156,6 +165,29 @@ fn read(content: &Content, packs: &Packs) -> Result<Vec<u8>> {
             packs.get(package).with_context(|| format!("package {package}"))?.read(path)
         }
     }
+}
+
+/// Bytes of a content that goes in as it is.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn size(content: &Content, packs: &Packs) -> Result<u64> {
+    Ok(match content {
+        Content::Inline(bytes) => bytes.len() as u64,
+        Content::Host(path, Packing::Plain) => std::fs::metadata(path)?.len(),
+        Content::Host(..) => read(content, packs)?.len() as u64,
+        Content::Packed { package, path } => {
+            packs.get(package).with_context(|| format!("package {package}"))?.size(path)?
+        }
+    })
+}
+
+/// Bytes of a content that is packed in the image.
+///
+/// # Errors
+/// As [`size`].
+pub(crate) fn packed_size(content: &Content, packs: &Packs) -> Result<u64> {
+    Ok(compress::packed(&read(content, packs)?)?.len() as u64)
 }
 
 fn kind<'a>(entry: &'a Entry, content: &'a [u8]) -> Kind<'a> {

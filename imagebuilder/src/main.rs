@@ -3,6 +3,7 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod additions;
 mod apt;
 mod build;
 mod compress;
@@ -11,6 +12,7 @@ mod deb;
 mod elf;
 mod etc;
 mod inject;
+mod kconfig;
 mod kmod;
 mod observe;
 mod output;
@@ -18,6 +20,7 @@ mod packages;
 mod plan;
 mod progress;
 mod run;
+mod show;
 mod spec;
 mod store;
 
@@ -27,10 +30,19 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use lexopt::prelude::*;
 
+use additions::Additions;
 use observe::KernelSource;
 
+/// Where a machine keeps its firmware.
+const FIRMWARE: &str = "/lib/firmware";
+
 const USAGE: &str = "\
-usage: imagebuilder build --family debian --profile minimal|standard [--kernel VMLINUZ --modules DIR] [--init RESCUE] -o DIR
+usage: imagebuilder build --family NAME|FILE.toml --profile minimal|standard
+                          [--kernel linux-image.deb | --kernel VMLINUZ --modules DIR] [--firmware DIR]
+                          [--add PACKAGE|./PROGRAM]... [--module GLOB]... [--overlay DIR]... [--init RESCUE] -o DIR
+       imagebuilder families [--json]
+       imagebuilder show NAME|FILE.toml [--profile minimal|standard] [--json]
+       imagebuilder kernel check .config [--family NAME|FILE.toml]
        imagebuilder inject [--device device.json|-] [--password-stdin LOGIN] [--no-seed] -o device.cpio
        imagebuilder run --image DIR [--device device.json|device.cpio] [--disk IMG]... [--ssh-port N]
                         [--internet] [--memory MiB] [--append STRING]
@@ -68,6 +80,9 @@ fn arguments(mut parser: lexopt::Parser) -> Result<()> {
     match parser.next()? {
         Some(Value(verb)) => match verb.to_string_lossy().as_ref() {
             "build" => build_arguments(parser),
+            "families" => families_arguments(parser),
+            "show" => show_arguments(parser),
+            "kernel" => kernel_arguments(parser),
             "inject" => inject_arguments(parser),
             "run" => run_arguments(parser),
             other => usage(format!("no verb {other:?}")),
@@ -90,6 +105,7 @@ fn help() -> Result<()> {
 fn build_arguments(mut parser: lexopt::Parser) -> Result<()> {
     let (mut family, mut profile, mut output) = (None, None, None);
     let (mut kernel, mut modules, mut init) = (None::<PathBuf>, None::<PathBuf>, None::<PathBuf>);
+    let (mut additions, mut firmware) = (Additions::default(), PathBuf::from(FIRMWARE));
     while let Some(argument) = parser.next()? {
         match argument {
             Long("family") => family = Some(parser.value()?.string()?),
@@ -97,6 +113,10 @@ fn build_arguments(mut parser: lexopt::Parser) -> Result<()> {
             Long("kernel") => kernel = Some(parser.value()?.into()),
             Long("modules") => modules = Some(parser.value()?.into()),
             Long("init") => init = Some(parser.value()?.into()),
+            Long("firmware") => firmware = parser.value()?.into(),
+            Long("add") => additions.add.push(parser.value()?.string()?),
+            Long("module") => additions.modules.push(parser.value()?.string()?),
+            Long("overlay") => additions.overlays.push(parser.value()?.into()),
             Short('o') | Long("output") => output = Some(PathBuf::from(parser.value()?)),
             Long("help") | Short('h') => return help(),
             other => return Err(other.unexpected().into()),
@@ -107,14 +127,73 @@ fn build_arguments(mut parser: lexopt::Parser) -> Result<()> {
     let Some(output) = output else { return usage("build needs -o DIR") };
     let kernel = match (kernel, modules) {
         (None, None) => KernelSource::Package,
+        (Some(package), None) if package.extension().is_some_and(|e| e == "deb") => {
+            KernelSource::Deb(package)
+        }
         (Some(vmlinuz), Some(modules)) => KernelSource::Host { vmlinuz, modules },
         _ => return usage("--kernel and --modules go together"),
     };
     let init = match init {
         Some(path) => path,
-        None => std::env::current_exe().context("finding this program")?.with_file_name("rescue"),
+        None => beside()?,
     };
-    build::build(build::Wish { family, profile, kernel, init, output })
+    build::build(build::Wish { family, profile, kernel, additions, firmware, init, output })
+}
+
+/// The `rescue` binary beside this program.
+fn beside() -> Result<PathBuf> {
+    Ok(std::env::current_exe().context("finding this program")?.with_file_name("rescue"))
+}
+
+fn families_arguments(mut parser: lexopt::Parser) -> Result<()> {
+    let mut json = false;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("json") => json = true,
+            Long("help") | Short('h') => return help(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    show::families(json)
+}
+
+fn show_arguments(mut parser: lexopt::Parser) -> Result<()> {
+    let (mut family, mut profile, mut json, mut init) = (None, None, false, None::<PathBuf>);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(name) if family.is_none() => family = Some(name.string()?),
+            Long("profile") => profile = Some(parser.value()?.string()?),
+            Long("json") => json = true,
+            Long("init") => init = Some(parser.value()?.into()),
+            Long("help") | Short('h') => return help(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let Some(family) = family else { return usage("show needs a family") };
+    let init = match init {
+        Some(path) => path,
+        None => beside()?,
+    };
+    show::show(&family, profile.as_deref(), &init, std::path::Path::new(FIRMWARE), json)
+}
+
+fn kernel_arguments(mut parser: lexopt::Parser) -> Result<()> {
+    match parser.next()? {
+        Some(Value(verb)) if verb == "check" => {}
+        Some(Long("help") | Short('h')) => return help(),
+        _ => return usage("kernel needs a verb: check"),
+    }
+    let (mut config, mut family) = (None::<PathBuf>, "universal".to_string());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(path) if config.is_none() => config = Some(path.into()),
+            Long("family") => family = parser.value()?.string()?,
+            Long("help") | Short('h') => return help(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let Some(config) = config else { return usage("kernel check needs a .config") };
+    show::check(&config, &family)
 }
 
 fn inject_arguments(mut parser: lexopt::Parser) -> Result<()> {

@@ -9,11 +9,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::apt::{Lists, Package};
+use crate::additions::{Additions, HostFiles};
+use crate::apt::{Lists, Package, Unknown};
 use crate::elf::{self, Needs};
 use crate::kmod::{self, Module, Packing, modinfo};
 use crate::packages::Cache;
-use crate::spec::Spec;
+use crate::spec::{Spec, Word};
 use crate::store::{Pack, Packed};
 
 /// Where the bytes of a file come from.
@@ -37,6 +38,8 @@ pub(crate) struct KernelFacts {
     pub(crate) files: BTreeMap<String, Content>,
     /// Text of `modules.builtin`.
     pub(crate) builtin: String,
+    /// Its `.config`, where it comes with one.
+    pub(crate) config: Option<String>,
     /// `name=version`, or `host`.
     pub(crate) origin: String,
 }
@@ -44,8 +47,8 @@ pub(crate) struct KernelFacts {
 /// A file of a package, as far as closures need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FileFact {
-    /// A regular file, and what it needs if it is an ELF.
-    Regular { mode: u32, needs: Option<Needs> },
+    /// A regular file; what it needs if it is an ELF, its interpreter if it is a script.
+    Regular { mode: u32, needs: Option<Needs>, script: Option<String> },
     /// A link and its target.
     Symlink(String),
 }
@@ -65,6 +68,12 @@ pub(crate) struct Facts {
     /// What `busybox --list-full` says.
     pub(crate) applets: Vec<String>,
     pub(crate) init: PathBuf,
+    /// Programs of this machine that were added, with their libraries.
+    pub(crate) programs: HostFiles,
+    /// What is laid over the image.
+    pub(crate) overlay: HostFiles,
+    /// The firmware of this machine, by the name that the kernel asks for.
+    pub(crate) firmware: BTreeMap<String, (PathBuf, Packing)>,
     /// Packages that were resolved, for the manifest.
     pub(crate) resolved: BTreeMap<String, Package>,
 }
@@ -77,6 +86,8 @@ pub(crate) type Packs = BTreeMap<String, Pack>;
 pub(crate) enum KernelSource {
     /// The family's package.
     Package,
+    /// A package file on this machine.
+    Deb(PathBuf),
     /// A kernel and its modules on this machine.
     Host { vmlinuz: PathBuf, modules: PathBuf },
 }
@@ -85,52 +96,63 @@ pub(crate) enum KernelSource {
 ///
 /// # Errors
 /// Whatever is missing, with what to do about it.
-pub(crate) fn observe(spec: &Spec, kernel: &KernelSource, init: PathBuf) -> Result<(Facts, Packs)> {
+pub(crate) fn observe(
+    spec: &Spec,
+    kernel: &KernelSource,
+    additions: &Additions,
+    firmware: &Path,
+    init: PathBuf,
+) -> Result<(Facts, Packs)> {
     check_init(&init)?;
+    let (programs, overlay) = (additions.programs()?, additions.overlay()?);
     if let KernelSource::Host { vmlinuz, modules } = kernel {
         File::open(vmlinuz).with_context(|| format!("opening kernel {}", vmlinuz.display()))?;
         std::fs::read_dir(modules)
             .with_context(|| format!("reading modules directory {}", modules.display()))?;
     }
-    let names: BTreeSet<String> =
-        spec.toolsets.iter().flat_map(|set| set.packages.iter().map(|p| p.name.clone())).collect();
+    let names: BTreeSet<String> = spec.packages().map(|tool| tool.name.text.clone()).collect();
+    let named = |error: anyhow::Error| blame(spec, error);
     let cache = Cache::open()?;
     let lists = Lists::open(cache.answers());
     // apt takes its time to open its lists; the two questions do not depend on each other.
     let (kernel_package, tools) = std::thread::scope(|scope| {
         let kernel_package = scope.spawn(|| match kernel {
-            KernelSource::Package => lists.kernel(&spec.profile.kernel).map(Some),
-            KernelSource::Host { .. } => Ok(None),
+            KernelSource::Package => lists.kernel(&spec.profile.kernel.text).map(Some),
+            KernelSource::Host { .. } | KernelSource::Deb(_) => Ok(None),
         });
         let tools = lists.with_libraries(&names);
         (kernel_package.join(), tools)
     });
-    let kernel_package = kernel_package.map_err(|_| anyhow!("looking up the kernel's package failed"))??;
-    let tools = tools?;
+    let kernel_package = kernel_package.map_err(|_| anyhow!("looking up the kernel's package failed"))?;
+    let (kernel_package, tools) = (kernel_package.map_err(named)?, tools.map_err(named)?);
     lists.save();
     let wanted: Vec<&Package> = tools.values().chain(&kernel_package).collect();
-    let packs = cache.fetch(&wanted)?;
+    let mut packs = cache.fetch(&wanted)?;
     let kernel = match (kernel, &kernel_package) {
         (KernelSource::Host { vmlinuz, modules }, _) => kernel_of_host(vmlinuz, modules)?,
         (KernelSource::Package, Some(package)) => {
             let pack = packs.get(&package.name).context("the kernel's package")?;
             kernel_of_package(package, pack).with_context(|| format!("package {}", package.name))?
         }
+        (KernelSource::Deb(path), _) => {
+            let (package, pack) = cache.local(path)?;
+            let kernel = kernel_of_package(&package, &pack).with_context(|| path.display().to_string())?;
+            packs.insert(package.name, pack);
+            kernel
+        }
         (KernelSource::Package, None) => bail!("no kernel package"),
     };
-    let programs: BTreeSet<&str> = spec
-        .toolsets
-        .iter()
-        .flat_map(|s| &s.packages)
-        .flat_map(|p| &p.programs)
-        .map(String::as_str)
-        .collect();
+    let named: BTreeSet<&str> = spec.packages().flat_map(|p| &p.programs).map(|w| w.text.as_str()).collect();
     let mut facts = BTreeMap::new();
     for (name, package) in &tools {
         let pack = packs.get(name).with_context(|| format!("package {name}"))?;
-        let tools = spec.toolsets.iter().flat_map(|set| &set.packages).filter(|tool| tool.name == *name);
-        let globs: Vec<&String> = tools.flat_map(|tool| &tool.files).collect();
-        let files = files_of(pack, &programs, &globs).with_context(|| format!("package {name}"))?;
+        let tools = || spec.packages().filter(|tool| tool.name.text == *name);
+        let globs: Vec<&Word> = tools().flat_map(|tool| &tool.files).collect();
+        let wanted = match tools().any(|tool| tool.every_program) {
+            true => None,
+            false => Some(&named),
+        };
+        let files = files_of(pack, wanted, &globs).with_context(|| format!("package {name}"))?;
         facts.insert(name.clone(), PackageFacts { package: package.clone(), files });
     }
     let applets = match packs.get("busybox-static") {
@@ -138,7 +160,47 @@ pub(crate) fn observe(spec: &Spec, kernel: &KernelSource, init: PathBuf) -> Resu
         None => Vec::new(),
     };
     let resolved = tools.into_iter().chain(kernel_package.map(|p| (p.name.clone(), p))).collect();
-    Ok((Facts { kernel, packages: facts, applets, init, resolved }, packs))
+    let firmware = match spec.profile.firmware {
+        true => firmware_of(firmware),
+        false => BTreeMap::new(),
+    };
+    Ok((Facts { kernel, packages: facts, applets, init, programs, overlay, firmware, resolved }, packs))
+}
+
+/// Says where a package that apt does not know is named.
+fn blame(spec: &Spec, error: anyhow::Error) -> anyhow::Error {
+    let Some(unknown) = error.downcast_ref::<Unknown>() else { return error };
+    let words = spec.packages().map(|tool| &tool.name).chain([&spec.profile.kernel]);
+    match words.into_iter().find(|word| word.text == unknown.0) {
+        Some(word) => anyhow!("{}: {error}", word.at),
+        None => error,
+    }
+}
+
+/// Deepest folder of firmware that is looked into.
+const FIRMWARE_DEPTH: usize = 8;
+
+/// The firmware in a folder, by the name that the kernel asks for (Documentation/driver-api/firmware).
+fn firmware_of(folder: &Path) -> BTreeMap<String, (PathBuf, Packing)> {
+    let mut found = BTreeMap::new();
+    let mut queue = vec![(folder.to_path_buf(), String::new(), 0)];
+    while let Some((at, below, depth)) = queue.pop() {
+        for entry in std::fs::read_dir(&at).into_iter().flatten().flatten() {
+            let (path, Ok(name)) = (entry.path(), entry.file_name().into_string()) else { continue };
+            let name = if below.is_empty() { name } else { format!("{below}/{name}") };
+            // Links name the same firmware for another card.
+            let Ok(data) = std::fs::metadata(&path) else { continue };
+            if data.is_dir() && depth < FIRMWARE_DEPTH {
+                queue.push((path, name, depth + 1));
+            } else if data.is_file() {
+                let ends = [(".xz", Packing::Xz), (".zst", Packing::Zstd)];
+                let packed = ends.into_iter().find_map(|(end, how)| Some((name.strip_suffix(end)?, how)));
+                let (plain, packing) = packed.unwrap_or((&name, Packing::Plain));
+                found.entry(plain.to_string()).or_insert((path, packing));
+            }
+        }
+    }
+    found
 }
 
 fn check_init(path: &Path) -> Result<()> {
@@ -164,6 +226,13 @@ fn kernel_of_package(package: &Package, pack: &Pack) -> Result<KernelFacts> {
     let packed = |path: &str| Content::Packed { package: package.name.clone(), path: path.to_string() };
     let (mut modules, mut files) = (Vec::new(), BTreeMap::new());
     let mut builtin = String::new();
+    let config = format!("boot/config-{release}");
+    let config = match pack.entries().contains_key(&config) {
+        true => {
+            Some(String::from_utf8(pack.read(&config)?).with_context(|| format!("{config} is not UTF-8"))?)
+        }
+        false => None,
+    };
     for (path, entry) in pack.entries() {
         let Some(below) = path.strip_prefix("usr/").unwrap_or(path).strip_prefix("lib/modules/") else {
             continue;
@@ -183,7 +252,7 @@ fn kernel_of_package(package: &Package, pack: &Pack) -> Result<KernelFacts> {
     }
     let vmlinuz = packed(vmlinuz);
     let origin = format!("{}={}", package.name, package.version);
-    Ok(KernelFacts { release, vmlinuz, modules, files, builtin, origin })
+    Ok(KernelFacts { release, vmlinuz, modules, files, builtin, config, origin })
 }
 
 fn kernel_of_host(vmlinuz: &Path, folder: &Path) -> Result<KernelFacts> {
@@ -228,8 +297,21 @@ fn kernel_of_host(vmlinuz: &Path, folder: &Path) -> Result<KernelFacts> {
         );
     }
     let builtin = std::fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
+    let config = config_of_host(vmlinuz, folder, &release);
     let vmlinuz = Content::Host(vmlinuz.into(), Packing::Plain);
-    Ok(KernelFacts { release, vmlinuz, modules, files, builtin, origin: "host".into() })
+    Ok(KernelFacts { release, vmlinuz, modules, files, builtin, config, origin: "host".into() })
+}
+
+/// A kernel's configuration, where one keeps it: beside the kernel or its modules.
+fn config_of_host(vmlinuz: &Path, modules: &Path, release: &str) -> Option<String> {
+    let beside = vmlinuz.parent().unwrap_or(Path::new(""));
+    let places = [
+        beside.join(format!("config-{release}")),
+        modules.join("config"),
+        modules.join("build/.config"),
+        beside.join("config"),
+    ];
+    places.iter().find_map(|path| std::fs::read_to_string(path).ok())
 }
 
 fn module_of_host(path: &Path, plain: &str, packing: Packing) -> Result<Module> {
@@ -255,13 +337,19 @@ pub(crate) const PROGRAM_FOLDERS: [&str; 4] = ["sbin", "bin", "usr/sbin", "usr/b
 ///
 /// # Errors
 /// When it is malformed.
-pub(crate) fn glob(text: &str) -> Result<globset::GlobMatcher> {
-    Ok(globset::Glob::new(text).with_context(|| format!("glob {text:?}"))?.compile_matcher())
+pub(crate) fn glob(word: &Word) -> Result<globset::GlobMatcher> {
+    let glob = globset::Glob::new(&word.text);
+    Ok(glob.with_context(|| format!("{}: glob {:?}", word.at, word.text))?.compile_matcher())
 }
 
-fn files_of(pack: &Pack, programs: &BTreeSet<&str>, globs: &[&String]) -> Result<BTreeMap<String, FileFact>> {
+/// What closures need of a package's files; `programs` are those that are wanted, all of them if `None`.
+fn files_of(
+    pack: &Pack,
+    programs: Option<&BTreeSet<&str>>,
+    globs: &[&Word],
+) -> Result<BTreeMap<String, FileFact>> {
     let mut files = BTreeMap::new();
-    let globs = globs.iter().map(|text| glob(text)).collect::<Result<Vec<_>>>()?;
+    let globs = globs.iter().map(|word| glob(word)).collect::<Result<Vec<_>>>()?;
     for (path, entry) in pack.entries() {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let library = folder.contains("lib") && name.contains(".so");
@@ -274,17 +362,26 @@ fn files_of(pack: &Pack, programs: &BTreeSet<&str>, globs: &[&String]) -> Result
             // Plug-ins in subfolders (gconv's, PAM's) are nobody's DT_NEEDED, so that reading each
             // would only cost time; nor is a program that nobody wants.
             Packed::File { mode, .. } => {
-                let wanted = if program { programs.contains(name) } else { library };
-                let needs = match wanted && !folder.ends_with("gconv") {
-                    true => elf::needs(&pack.read(path)?).with_context(|| path.clone())?,
-                    false => None,
-                };
-                FileFact::Regular { mode: *mode, needs }
+                let wanted = if program { programs.is_none_or(|p| p.contains(name)) } else { library };
+                if wanted && !folder.ends_with("gconv") {
+                    let bytes = pack.read(path)?;
+                    let needs = elf::needs(&bytes).with_context(|| path.clone())?;
+                    FileFact::Regular { mode: *mode, needs, script: interpreter(&bytes) }
+                } else {
+                    FileFact::Regular { mode: *mode, needs: None, script: None }
+                }
             }
         };
         files.insert(path.clone(), fact);
     }
     Ok(files)
+}
+
+/// The interpreter that a script names in its first line (execve(2)).
+fn interpreter(bytes: &[u8]) -> Option<String> {
+    let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = std::str::from_utf8(line.get(..255).unwrap_or(line)).ok()?;
+    line.split_ascii_whitespace().next().map(String::from)
 }
 
 /// Asks busybox itself, from memory: the cache may lie on a file system mounted noexec.

@@ -69,6 +69,29 @@ impl Cache {
         Ok(packs)
     }
 
+    /// A package file of the user's own, unpacked under its digest.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no package.
+    pub(crate) fn local(&self, path: &Path) -> Result<(Package, Pack)> {
+        let sha256 = hex(&digest_file(path)?);
+        let place = self.root.join("packs").join(&sha256);
+        if Pack::open(&place).is_none() {
+            self.unpack_into(path, &place, &path.display().to_string())?;
+        }
+        let pack = Pack::open(&place).with_context(|| format!("{}: not readable", path.display()))?;
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let package = Package {
+            version: format!("sha256:{sha256}"),
+            size: std::fs::metadata(path).map(|data| data.len()).unwrap_or(0),
+            section: String::new(),
+            depends: Vec::new(),
+            name,
+            sha256,
+        };
+        Ok((package, pack))
+    }
+
     fn deb(&self, package: &Package) -> PathBuf {
         self.root.join("debs").join(format!("{}.deb", package.sha256))
     }
@@ -126,20 +149,27 @@ impl Cache {
             let _ = std::fs::remove_file(&path);
             bail!("package {} in the cache was damaged and is removed; run this again", package.name);
         }
-        let folder = tempfile::tempdir_in(&self.root).context("making a folder to unpack into")?;
-        let bar = progress::bytes(&format!("unpacking {}", package.name), package.size);
-        deb::unpack_file(&path, folder.path(), &bar).with_context(|| format!("package {}", package.name))?;
-        bar.finish_and_clear();
         let place = self.root.join("packs").join(&package.sha256);
-        let _ = std::fs::remove_dir_all(&place);
-        let made = folder.keep();
-        if let Err(error) = std::fs::rename(&made, &place) {
-            let _ = std::fs::remove_dir_all(&made);
-            // Another build may have been first; what it made is as good.
-            ensure!(Pack::open(&place).is_some(), "moving {} into the cache: {error}", package.name);
-        }
+        self.unpack_into(&path, &place, &format!("package {}", package.name))?;
         // The package itself is not needed any more.
         let _ = std::fs::remove_file(&path);
+        Ok(())
+    }
+
+    /// Unpacks a package file; `name` is what errors call it.
+    fn unpack_into(&self, path: &Path, place: &Path, name: &str) -> Result<()> {
+        let folder = tempfile::tempdir_in(&self.root).context("making a folder to unpack into")?;
+        let size = std::fs::metadata(path).map(|data| data.len()).unwrap_or(0);
+        let bar = progress::bytes(&format!("unpacking {name}"), size);
+        deb::unpack_file(path, folder.path(), &bar).with_context(|| name.to_string())?;
+        bar.finish_and_clear();
+        let _ = std::fs::remove_dir_all(place);
+        let made = folder.keep();
+        if let Err(error) = std::fs::rename(&made, place) {
+            let _ = std::fs::remove_dir_all(&made);
+            // Another build may have been first; what it made is as good.
+            ensure!(Pack::open(place).is_some(), "moving {name} into the cache: {error}");
+        }
         Ok(())
     }
 }

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rescue_schema::manifest::ImageInfo;
 
+use crate::additions::HostFile;
 use crate::deb::resolve_link;
 use crate::etc;
+use crate::kconfig;
 use crate::kmod::closure::Modules;
-use crate::kmod::{Packing, tables};
+use crate::kmod::{Module, Packing, tables};
 use crate::observe::{Content, Facts, FileFact, PROGRAM_FOLDERS, glob};
-use crate::spec::Spec;
+use crate::spec::{Spec, Tool, Word};
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) entries: BTreeMap<String, Entry>,
     /// How many modules are among them.
     pub(crate) modules: usize,
+    /// What the image does without, and what to do about it.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl std::fmt::Display for Plan {
@@ -112,7 +116,10 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
         profile: spec.profile_name.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         kernel: facts.kernel.release.clone(),
+        guest: spec.guest.clone(),
     };
+    let mut remarks = Vec::new();
+    remarks.extend(check_kernel(spec, facts)?);
     let mut image = Image::default();
     for (path, mode) in DIRECTORIES {
         image.put(path, mode, Node::Directory, OWN)?;
@@ -128,21 +135,87 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
         image.text(path, text)?;
     }
     image.text("etc/rescue/image.json", serde_json::to_string(&info)? + "\n")?;
-    let modules = modules(&mut image, spec, facts)?;
-    for set in &spec.toolsets {
-        for tool in &set.packages {
-            for program in &tool.programs {
-                program_of(&mut image, facts, &tool.name, program)
-                    .with_context(|| format!("toolsets/{}.toml", set.name))?;
-            }
-            for glob in &tool.files {
-                files_of(&mut image, facts, &tool.name, glob)
-                    .with_context(|| format!("toolsets/{}.toml", set.name))?;
-            }
+    let chosen = chosen(spec, facts)?;
+    let modules = chosen.len();
+    modules_of(&mut image, facts, &chosen)?;
+    if spec.profile.firmware {
+        remarks.extend(firmware_of(&mut image, facts, &chosen)?);
+    }
+    for tool in spec.packages() {
+        for program in programs(tool, facts)? {
+            program_of(&mut image, facts, &tool.name.text, &program).with_context(|| program.at.clone())?;
+        }
+        for glob in &tool.files {
+            files_of(&mut image, facts, &tool.name.text, glob).with_context(|| glob.at.clone())?;
+        }
+    }
+    for file in &spec.profile.files {
+        let path = inside(&file.path)?;
+        let mode = if file.executable { 0o755 } else { 0o644 };
+        let content = Content::Inline(file.text.clone().into_bytes());
+        image.put(path, mode, Node::File(content), OWN).with_context(|| file.path.at.clone())?;
+    }
+    for link in &spec.profile.links {
+        let path = inside(&link.path)?;
+        image.put(path, 0o777, Node::Symlink(link.to.clone()), OWN).with_context(|| link.path.at.clone())?;
+    }
+    for (path, file) in &facts.programs {
+        // A library that a package has brought is the one that its programs were built with.
+        if !image.entries.contains_key(path) {
+            image.host(path, file)?;
         }
     }
     applets(&mut image, facts)?;
-    Ok(Plan { info, vmlinuz: facts.kernel.vmlinuz.clone(), entries: image.entries, modules })
+    scripts(&image, facts)?;
+    for (path, file) in &facts.overlay {
+        if !matches!(file, HostFile::Directory { .. }) {
+            image.entries.remove(path);
+        }
+        image.host(path, file).with_context(|| format!("--overlay: /{path}"))?;
+    }
+    Ok(Plan { info, vmlinuz: facts.kernel.vmlinuz.clone(), entries: image.entries, modules, remarks })
+}
+
+/// A path that a family names, below the root of the image.
+fn inside(path: &Word) -> Result<&str> {
+    let below = path.text.strip_prefix('/').unwrap_or_default();
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    ensure!(
+        below.split('/').all(plain),
+        "{}: {:?} is not the absolute path of a file, without . and ..",
+        path.at,
+        path.text
+    );
+    Ok(below)
+}
+
+/// Whether the kernel can do what the rescue and its family need. Says so where nobody can tell.
+fn check_kernel(spec: &Spec, facts: &Facts) -> Result<Option<String>> {
+    let kernel = &facts.kernel;
+    let wanted = kconfig::named(&spec.profile.kernel_config)?;
+    let Some(config) = &kernel.config else {
+        let text = format!(
+            "kernel {}: no configuration beside it, so that nobody has checked whether it can do what is needed; \
+             `imagebuilder kernel check` does",
+            kernel.release
+        );
+        return Ok((!wanted.is_empty()).then_some(text));
+    };
+    let config = kconfig::config(config);
+    let missing = kconfig::missing(&wanted, &config);
+    let Some((first, has)) = missing.first() else { return Ok(None) };
+    let more = match missing.len() {
+        1 => String::new(),
+        n => format!("; and {} more: `imagebuilder kernel check` lists them", n - 1),
+    };
+    bail!(
+        "kernel {}: {}={has}, wanted ={} ({}: {}); build it with that, or take another kernel{more}",
+        kernel.release,
+        first.symbol,
+        first.value,
+        first.at,
+        first.reason
+    )
 }
 
 #[derive(Default)]
@@ -167,22 +240,42 @@ impl Image {
         Ok(())
     }
 
+    fn host(&mut self, path: &str, file: &HostFile) -> Result<()> {
+        let (mode, node) = match file {
+            HostFile::Directory { mode } => {
+                if let Some(Entry { node: Node::Directory, .. }) = self.entries.get(path) {
+                    return Ok(());
+                }
+                (*mode, Node::Directory)
+            }
+            HostFile::Symlink(target) => (0o777, Node::Symlink(target.clone())),
+            HostFile::Regular { from, mode, .. } => {
+                (*mode, Node::File(Content::Host(from.clone(), Packing::Plain)))
+            }
+        };
+        self.put(path, mode, node, "host")
+    }
+
     fn text(&mut self, path: &str, text: String) -> Result<()> {
         self.put(path, 0o644, Node::File(Content::Inline(text.into_bytes())), OWN)
     }
 }
 
-fn modules(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<usize> {
-    let kernel = &facts.kernel;
-    let profile = &spec.profile;
-    let chosen = Modules::new(&kernel.modules, &kernel.builtin)
+/// The modules that go in.
+fn chosen<'a>(spec: &Spec, facts: &'a Facts) -> Result<Vec<&'a Module>> {
+    let (kernel, profile) = (&facts.kernel, &spec.profile);
+    Modules::new(&kernel.modules, &kernel.builtin)
         .closure(&profile.modules, &profile.modules_if_present, &profile.modules_without)
-        .with_context(|| format!("families/{}.toml: kernel {}", spec.family, kernel.release))?;
+        .with_context(|| format!("kernel {}", kernel.release))
+}
+
+fn modules_of(image: &mut Image, facts: &Facts, chosen: &[&Module]) -> Result<()> {
+    let kernel = &facts.kernel;
     let folder = format!("lib/modules/{}", kernel.release);
     let mut shipped = Vec::new();
     for module in chosen {
         let content = kernel.files.get(&module.path).cloned().context("a module without content")?;
-        let mut module = module.clone();
+        let mut module = (*module).clone();
         let node = match module.bytes > PLAIN_MODULE {
             true => {
                 module.path.push_str(".zst");
@@ -202,10 +295,69 @@ fn modules(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<usize> {
     ] {
         image.text(&format!("{folder}/{name}"), text)?;
     }
-    Ok(shipped.len())
+    Ok(())
 }
 
-fn program_of(image: &mut Image, facts: &Facts, package: &str, program: &str) -> Result<()> {
+/// Puts in the firmware that the modules ask for, and says how much of it this machine has not.
+fn firmware_of(image: &mut Image, facts: &Facts, chosen: &[&Module]) -> Result<Option<String>> {
+    let asked = chosen.iter().flat_map(|module| module.firmware.iter().map(|name| (name, &module.name)));
+    let (mut all, mut without) = (0, BTreeSet::new());
+    for (name, module) in asked {
+        all += 1;
+        // A name with a pattern is a family of files, of which the module says no more.
+        match facts.firmware.get(name) {
+            Some((from, packing)) => {
+                let content = Content::Host(from.clone(), *packing);
+                image.put(&format!("lib/firmware/{name}"), 0o644, Node::File(content), "host")?;
+            }
+            None => drop(without.insert(module.as_str())),
+        }
+    }
+    let count = without.len();
+    let first: Vec<&str> = without.into_iter().take(6).collect();
+    Ok((count > 0).then(|| {
+        format!(
+            "firmware: {count} modules ask for some of {all} files that this machine has not ({}{}); \
+             Debian has them in the packages firmware-*",
+            first.join(", "),
+            if count > first.len() { ", …" } else { "" }
+        )
+    }))
+}
+
+/// The programs that are wanted of a package.
+fn programs(tool: &Tool, facts: &Facts) -> Result<Vec<Word>> {
+    if !tool.every_program {
+        return Ok(tool.programs.clone());
+    }
+    let files = facts.packages.get(&tool.name.text).map(|p| &p.files).into_iter().flatten();
+    let found: BTreeSet<&str> = files
+        .filter_map(|(path, _)| path.rsplit_once('/'))
+        .filter(|(folder, _)| PROGRAM_FOLDERS.contains(folder))
+        .map(|(_, name)| name)
+        .collect();
+    ensure!(!found.is_empty(), "{} {}: the package has no program", tool.name.at, tool.name);
+    Ok(found.into_iter().map(|name| Word::of_option(&tool.name.at, name)).collect())
+}
+
+/// Whether the image has what its scripts are for.
+fn scripts(image: &Image, facts: &Facts) -> Result<()> {
+    for (path, entry) in &image.entries {
+        let Node::File(Content::Packed { package, path: from }) = &entry.node else { continue };
+        let fact = facts.packages.get(package).and_then(|p| p.files.get(from));
+        let Some(FileFact::Regular { script: Some(interpreter), .. }) = fact else { continue };
+        let wanted = interpreter.trim_start_matches('/');
+        let elsewhere = wanted.strip_prefix("usr/").map_or_else(|| format!("usr/{wanted}"), String::from);
+        ensure!(
+            image.entries.contains_key(wanted) || image.entries.contains_key(&elsewhere),
+            "/{path} of package {package} is a script for {interpreter}, which the image has not; \
+             add the package that has it, or leave the program out"
+        );
+    }
+    Ok(())
+}
+
+fn program_of(image: &mut Image, facts: &Facts, package: &str, program: &Word) -> Result<()> {
     let missing = || anyhow!("package {package} has no program {program}; correct its list of programs");
     let files = &facts.packages.get(package).ok_or_else(missing)?.files;
     let path = PROGRAM_FOLDERS
@@ -216,11 +368,11 @@ fn program_of(image: &mut Image, facts: &Facts, package: &str, program: &str) ->
     take(image, facts, package, &path).with_context(|| format!("program {program} of package {package}"))
 }
 
-fn files_of(image: &mut Image, facts: &Facts, package: &str, text: &str) -> Result<()> {
-    let glob = glob(text)?;
+fn files_of(image: &mut Image, facts: &Facts, package: &str, word: &Word) -> Result<()> {
+    let glob = glob(word)?;
     let files = facts.packages.get(package).map(|p| &p.files).into_iter().flatten();
     let paths: Vec<&String> = files.map(|(path, _)| path).filter(|path| glob.is_match(path)).collect();
-    ensure!(!paths.is_empty(), "package {package} has no file {text}; correct its list of files");
+    ensure!(!paths.is_empty(), "package {package} has no file {word}; correct its list of files");
     paths.into_iter().try_for_each(|path| {
         take(image, facts, package, path).with_context(|| format!("file {path} of package {package}"))
     })
@@ -244,7 +396,7 @@ fn take(image: &mut Image, facts: &Facts, package: &str, path: &str) -> Result<(
                     .with_context(|| format!("{path} -> {target}: no such file"))?;
                 queue.push((owner, to));
             }
-            FileFact::Regular { mode, needs } => {
+            FileFact::Regular { mode, needs, .. } => {
                 let content = Content::Packed { package: package.clone(), path: path.clone() };
                 image.put(&path, *mode, Node::File(content), &origin)?;
                 let Some(needs) = needs else { continue };

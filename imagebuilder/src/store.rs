@@ -65,6 +65,17 @@ impl Pack {
         Ok(bytes)
     }
 
+    /// Bytes of a regular file.
+    ///
+    /// # Errors
+    /// When there is no such regular file.
+    pub(crate) fn size(&self, path: &str) -> Result<u64> {
+        match self.index.get(path) {
+            Some(Packed::File { len, .. }) => Ok(*len),
+            _ => anyhow::bail!("{path}: no such file in the package"),
+        }
+    }
+
     /// Bytes of the blob, for a reader that wants only parts of a file.
     pub(crate) fn read_at(&self, at: u64, bytes: &mut [u8]) -> std::io::Result<()> {
         self.data.read_exact_at(bytes, at)

@@ -8,7 +8,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let binaries = lab.bench.binaries()?;
     let (one, two) = (lab.path("one"), lab.path("two"));
     for out in [&one, &two] {
-        process::check(&mut binaries.image_command("minimal", out), limit(120))?;
+        process::check(&mut binaries.image_command("debian", "minimal", out), limit(120))?;
     }
     for name in ["vmlinuz", "rescue-debian.img", "manifest.json"] {
         let (one, two) = (digest_of_files(&[&one.join(name)])?, digest_of_files(&[&two.join(name)])?);

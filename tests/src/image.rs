@@ -54,23 +54,24 @@ impl Binaries {
         Ok(Self { rescue: release.join("rescue"), imagebuilder: release.join("imagebuilder") })
     }
 
-    /// The command that builds an image of the `debian` family.
-    pub fn image_command(&self, profile: &str, out: &Path) -> Command {
+    /// The command that builds an image of a family.
+    pub fn image_command(&self, family: &str, profile: &str, out: &Path) -> Command {
         let mut command = Command::new(&self.imagebuilder);
-        command.args(["build", "--family", "debian", "--profile", profile, "-o"]).arg(out);
+        command.args(["build", "--family", family, "--profile", profile, "-o"]).arg(out);
         command
     }
 
-    /// The image of the `debian` family with this profile, from the cache where it is there.
+    /// The image of a family with this profile, from the cache where it is there.
     ///
     /// # Errors
     /// What the image builder said.
-    pub fn image(&self, profile: &str) -> Result<Image> {
+    pub fn image(&self, family: &str, profile: &str) -> Result<Image> {
         let digest = digest_of_files(&[&self.rescue, &self.imagebuilder])?;
-        let out = target().join(format!("rescue-tests/images/{profile}-{digest}"));
-        let image = Image { kernel: out.join("vmlinuz"), initramfs: out.join("rescue-debian.img"), dir: out };
+        let out = target().join(format!("rescue-tests/images/{family}-{profile}-{digest}"));
+        let initramfs = out.join(format!("rescue-{family}.img"));
+        let image = Image { kernel: out.join("vmlinuz"), initramfs, dir: out };
         if !image.dir.join("manifest.json").exists() {
-            process::check(&mut self.image_command(profile, &image.dir), PACK)?;
+            process::check(&mut self.image_command(family, profile, &image.dir), PACK)?;
         }
         Ok(image)
     }

@@ -1,5 +1,6 @@
 //! What a scenario is handed: images, device documents and machines.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,8 +17,8 @@ use crate::vm::{Vm, VmBuilder, limit};
 #[derive(Default)]
 pub struct Bench {
     binaries: Mutex<Option<Binaries>>,
-    minimal: Mutex<Option<Image>>,
-    standard: Mutex<Option<Image>>,
+    /// By family and profile.
+    images: Mutex<BTreeMap<(String, String), Image>>,
     /// Held while a cached disk is made.
     disks: Mutex<()>,
 }
@@ -36,17 +37,24 @@ impl Bench {
     /// # Errors
     /// What the compiler or the image builder said.
     pub fn minimal(&self) -> Result<Image> {
-        let binaries = self.binaries()?;
-        made_once(&self.minimal, || binaries.image("minimal").context("building the minimal image"))
+        self.image("debian", "minimal")
     }
 
-    /// The `standard` image, built the first time.
+    /// An image, built the first time.
     ///
     /// # Errors
     /// What the compiler or the image builder said.
-    pub fn standard(&self) -> Result<Image> {
+    pub fn image(&self, family: &str, profile: &str) -> Result<Image> {
         let binaries = self.binaries()?;
-        made_once(&self.standard, || binaries.image("standard").context("building the standard image"))
+        let mut images = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (family.to_string(), profile.to_string());
+        if let Some(image) = images.get(&name) {
+            return Ok(image.clone());
+        }
+        let image = binaries
+            .image(family, profile)
+            .with_context(|| format!("building the {family} {profile} image"))?;
+        Ok(images.entry(name).or_insert(image).clone())
     }
 }
 
@@ -98,7 +106,15 @@ impl Lab<'_> {
     /// # Errors
     /// As [`Lab::rescue`].
     pub fn standard(&self, device: &Device) -> Result<VmBuilder> {
-        self.boot(self.bench.standard()?, &[self.injected(device)?])
+        self.family("debian", "standard", device)
+    }
+
+    /// As [`Lab::rescue`], with the image of any family and profile.
+    ///
+    /// # Errors
+    /// As [`Lab::rescue`].
+    pub fn family(&self, family: &str, profile: &str, device: &Device) -> Result<VmBuilder> {
+        self.boot(self.bench.image(family, profile)?, &[self.injected(device)?])
     }
 
     fn injected(&self, device: &Device) -> Result<Vec<u8>> {

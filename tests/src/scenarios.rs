@@ -46,6 +46,7 @@ scenarios! {
     "../scenarios/net_bond_lacp.rs" net_bond_lacp;
     "../scenarios/disks_dying.rs" disks_dying;
     "../scenarios/standard_tools.rs" standard_tools;
+    "../scenarios/every_family.rs" every_family;
     "../scenarios/net_cmdline.rs" net_cmdline;
     "../scenarios/net_from_disk.rs" net_from_disk;
     "../scenarios/net_dhcp_comes_back.rs" net_dhcp_comes_back;

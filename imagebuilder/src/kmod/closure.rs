@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::{Module, canonical};
+use crate::spec::Word;
 
 /// The modules of one kernel, by name and by alias.
 pub(crate) struct Modules<'a> {
@@ -22,13 +23,14 @@ enum Pattern {
 }
 
 impl Pattern {
-    fn new(text: &str) -> Result<Self> {
+    fn new(word: &Word) -> Result<Self> {
+        let text = word.text.as_str();
         let by_path = text.contains('/');
         let glob = if by_path { text.to_string() } else { canonical(text) };
         let matcher = GlobBuilder::new(&glob)
             .literal_separator(true)
             .build()
-            .with_context(|| format!("module glob {text:?}"))?
+            .with_context(|| format!("{}: module glob {text:?}", word.at))?
             .compile_matcher();
         Ok(if by_path { Self::Path(matcher) } else { Self::Name(matcher) })
     }
@@ -65,7 +67,7 @@ impl<'a> Modules<'a> {
     ///
     /// # Errors
     /// When it names nothing at all and `must` is set.
-    fn select(&self, glob: &str, must: bool) -> Result<Vec<&'a str>> {
+    fn select(&self, glob: &Word, must: bool) -> Result<Vec<&'a str>> {
         let pattern = Pattern::new(glob)?;
         let found: Vec<&str> = self
             .by_name
@@ -76,8 +78,10 @@ impl<'a> Modules<'a> {
         let built_in = || self.builtin.iter().any(|path| pattern.matches(&name_of(path), path));
         if found.is_empty() && must && !built_in() {
             bail!(
-                "module glob {glob:?} matches no module of this kernel and nothing built into it; \
-                 correct it, or move it to modules_if_present"
+                "{}: module glob {:?} matches no module of this kernel and nothing built into it; \
+                 correct it, or move it to modules_if_present",
+                glob.at,
+                glob.text
             );
         }
         Ok(found)
@@ -89,9 +93,9 @@ impl<'a> Modules<'a> {
     /// A glob that matches nothing though it must, or a dependency that the kernel does not have.
     pub(crate) fn closure(
         &self,
-        wanted: &[String],
-        if_present: &[String],
-        without: &[String],
+        wanted: &[Word],
+        if_present: &[Word],
+        without: &[Word],
     ) -> Result<Vec<&'a Module>> {
         let mut queue = Vec::new();
         for (globs, must) in [(wanted, true), (if_present, false)] {
@@ -99,7 +103,7 @@ impl<'a> Modules<'a> {
                 queue.extend(self.select(glob, must)?);
             }
         }
-        let without = without.iter().map(|glob| Pattern::new(glob)).collect::<Result<Vec<_>>>()?;
+        let without = without.iter().map(Pattern::new).collect::<Result<Vec<_>>>()?;
         queue.retain(|name| {
             self.by_name.get(name).is_none_or(|m| !without.iter().any(|p| p.matches(&m.name, &m.path)))
         });
@@ -161,12 +165,13 @@ mod tests {
             depends: own(depends),
             softdeps: own(softdeps),
             aliases: own(aliases),
+            firmware: Vec::new(),
             release: "6.1".into(),
         }
     }
 
     fn names(modules: &[Module], builtin: &str, wanted: &[&str], without: &[&str]) -> Result<Vec<String>> {
-        let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        let own = |list: &[&str]| list.iter().map(|s| Word::of_option("f:1", s)).collect::<Vec<_>>();
         let index = Modules::new(modules, builtin);
         Ok(index.closure(&own(wanted), &[], &own(without))?.iter().map(|m| m.name.clone()).collect())
     }
@@ -211,7 +216,8 @@ mod tests {
         assert_eq!(names(&sample(), "", &["fs/fat/*"], &[]).unwrap(), ["fat", "vfat"]);
         assert_eq!(names(&sample(), "", &["crc32c-*"], &[]).unwrap(), ["crc32c_intel"]);
         assert_eq!(names(&sample(), "kernel/fs/ext4/ext4.ko\n", &["ext4"], &[]).unwrap(), [""; 0]);
-        assert!(names(&sample(), "", &["ext4"], &[]).is_err());
+        let error = names(&sample(), "", &["ext4"], &[]).unwrap_err().to_string();
+        assert!(error.starts_with("f:1: module glob \"ext4\" matches no module"), "{error}");
         assert!(names(&sample(), "", &["[z"], &[]).is_err());
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Module {
     pub(crate) aliases: Vec<String>,
     /// Soft dependencies, as written: `pre: a b post: c`.
     pub(crate) softdeps: Vec<String>,
+    /// Names of firmware that it may ask for.
+    pub(crate) firmware: Vec<String>,
     /// First word of its `vermagic`: the kernel release it was built for.
     pub(crate) release: String,
 }

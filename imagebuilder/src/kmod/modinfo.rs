@@ -114,6 +114,7 @@ pub(crate) fn parse(path: &str, section: &[u8]) -> Module {
         match key {
             "depends" => module.depends = value.split(',').filter(|n| !n.is_empty()).map(canonical).collect(),
             "alias" => module.aliases.push(value.to_string()),
+            "firmware" => module.firmware.push(value.to_string()),
             "softdep" => module.softdeps.push(value.to_string()),
             "vermagic" => module.release = value.split(' ').next().unwrap_or_default().to_string(),
             _ => {}

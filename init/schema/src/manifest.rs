@@ -13,6 +13,24 @@ pub struct ImageInfo {
     pub version: String,
     /// Kernel release (`uname -r`) whose modules are inside.
     pub kernel: String,
+    /// What the family is known to look like.
+    #[serde(default)]
+    pub guest: Guest,
+}
+
+/// What the rescue expects of machines of a family; what is found may differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Guest {
+    /// File systems, the usual one first, named as blkid(8) names them.
+    pub file_systems: Vec<String>,
+    /// How they lie on disks: LVM, LUKS, subvolumes, …
+    pub layouts: Vec<String>,
+    /// What is broken most often, and repaired here.
+    pub repairs: Vec<String>,
+    /// A line for the login screen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// `manifest.json`, beside every image: where each of its bytes comes from.

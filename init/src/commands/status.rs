@@ -72,6 +72,8 @@ fn render(report: &StatusReport) -> String {
     let image =
         report.image.as_ref().map(|i| format!(", {} image ({}), kernel {}", i.family, i.profile, i.kernel));
     row("rescue", &format!("{}{}", report.hostname, image.unwrap_or_default()));
+    let expected = report.image.as_ref().and_then(|image| image.guest.text.as_deref());
+    row("family", expected.unwrap_or_default());
     row("device", boot.device.as_deref().unwrap_or_default());
     row("session", boot.session.as_deref().unwrap_or_default());
     match &boot.ready {

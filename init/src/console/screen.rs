@@ -146,6 +146,7 @@ mod tests {
         Facts {
             hostname: "db7".into(),
             image: Some(ImageInfo {
+                guest: Default::default(),
                 family: "debian".into(),
                 profile: "minimal".into(),
                 version: "0.1.0".into(),

@@ -107,7 +107,7 @@ fn build(story: &mut Narrator) -> Result<(Binaries, Image)> {
         story.say(&format!("{}  {}", size(program)?, program.display()));
     }
     story.command("imagebuilder build --family debian --profile minimal -o IMAGE");
-    let image = story.during("rescue image", || binaries.image("minimal"))?;
+    let image = story.during("rescue image", || binaries.image("debian", "minimal"))?;
     for file in [&image.kernel, &image.initramfs] {
         story.say(&format!("{}  {}", size(file)?, file.display()));
     }
