@@ -54,6 +54,7 @@ impl Additions {
             name: Word::of_option("--add", name),
             programs: Vec::new(),
             files: Vec::new(),
+            plain: false,
             every_program: true,
         };
         let packages: Vec<Tool> = self.add.iter().filter(|name| !name.contains('/')).map(tool).collect();

@@ -113,6 +113,18 @@ impl Lists {
         }
     }
 
+    /// The versioned package behind the meta-package of the kernel's source.
+    ///
+    /// # Errors
+    /// As [`Self::look_up`].
+    pub(crate) fn source(&self, meta: &str) -> Result<Package> {
+        let package = self.one(meta)?;
+        match package.depends.iter().find(|n| n.starts_with("linux-source-")) {
+            Some(real) => self.one(real),
+            None => Ok(package),
+        }
+    }
+
     fn one(&self, name: &str) -> Result<Package> {
         let mut found = self.look_up(&BTreeSet::from([name.to_string()]))?;
         found.remove(name).with_context(|| format!("package {name}"))

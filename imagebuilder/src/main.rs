@@ -12,7 +12,7 @@ mod deb;
 mod elf;
 mod etc;
 mod inject;
-mod kconfig;
+mod kernel;
 mod kmod;
 mod observe;
 mod output;
@@ -42,6 +42,8 @@ usage: imagebuilder build --family NAME|FILE.toml --profile minimal|standard
                           [--add PACKAGE|./PROGRAM]... [--module GLOB]... [--overlay DIR]... [--init RESCUE] -o DIR
        imagebuilder families [--json]
        imagebuilder show NAME|FILE.toml [--profile minimal|standard] [--json]
+       imagebuilder kernel build --config cloud|server [--fragment FILE]... [--source PACKAGE] [--jobs N]
+                                 [--merge-only | [--cached] -o DIR]
        imagebuilder kernel check .config [--family NAME|FILE.toml]
        imagebuilder inject [--device device.json|-] [--password-stdin LOGIN] [--no-seed] -o device.cpio
        imagebuilder run --image DIR [--device device.json|device.cpio] [--disk IMG]... [--ssh-port N]
@@ -179,10 +181,47 @@ fn show_arguments(mut parser: lexopt::Parser) -> Result<()> {
 
 fn kernel_arguments(mut parser: lexopt::Parser) -> Result<()> {
     match parser.next()? {
-        Some(Value(verb)) if verb == "check" => {}
-        Some(Long("help") | Short('h')) => return help(),
-        _ => return usage("kernel needs a verb: check"),
+        Some(Value(verb)) if verb == "check" => kernel_check_arguments(parser),
+        Some(Value(verb)) if verb == "build" => kernel_build_arguments(parser),
+        Some(Long("help") | Short('h')) => help(),
+        _ => usage("kernel needs a verb: build or check"),
     }
+}
+
+fn kernel_build_arguments(mut parser: lexopt::Parser) -> Result<()> {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut wish = kernel::Wish {
+        configuration: String::new(),
+        fragments: Vec::new(),
+        source: "linux-source".into(),
+        merge_only: false,
+        cached: false,
+        jobs,
+        output: PathBuf::new(),
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("config") => wish.configuration = parser.value()?.string()?,
+            Long("fragment") => wish.fragments.push(parser.value()?.into()),
+            Long("source") => wish.source = parser.value()?.string()?,
+            Long("merge-only") => wish.merge_only = true,
+            Long("cached") => wish.cached = true,
+            Long("jobs") => wish.jobs = parser.value()?.parse::<std::num::NonZero<usize>>()?.get(),
+            Short('o') | Long("output") => wish.output = parser.value()?.into(),
+            Long("help") | Short('h') => return help(),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if wish.configuration.is_empty() {
+        return usage("kernel build needs --config");
+    }
+    if wish.merge_only != wish.output.as_os_str().is_empty() {
+        return usage("kernel build needs either --merge-only or -o DIR");
+    }
+    kernel::build(&wish)
+}
+
+fn kernel_check_arguments(mut parser: lexopt::Parser) -> Result<()> {
     let (mut config, mut family) = (None::<PathBuf>, "universal".to_string());
     while let Some(argument) = parser.next()? {
         match argument {

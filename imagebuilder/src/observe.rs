@@ -48,7 +48,7 @@ pub(crate) struct KernelFacts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FileFact {
     /// A regular file; what it needs if it is an ELF, its interpreter if it is a script.
-    Regular { mode: u32, needs: Option<Needs>, script: Option<String> },
+    Regular { mode: u32, bytes: u64, needs: Option<Needs>, script: Option<String> },
     /// A link and its target.
     Symlink(String),
 }
@@ -259,8 +259,9 @@ fn kernel_of_host(vmlinuz: &Path, folder: &Path) -> Result<KernelFacts> {
     let (mut modules, mut files) = (Vec::new(), BTreeMap::new());
     let mut queue = vec![folder.join("kernel"), folder.join("updates"), folder.join("extra")];
     queue.retain(|f| f.is_dir());
+    let builtin_list = folder.join("modules.builtin");
     ensure!(
-        !queue.is_empty(),
+        !queue.is_empty() || builtin_list.is_file(),
         "{}: no modules directory; name one such as /lib/modules/$(uname -r)",
         folder.display()
     );
@@ -296,7 +297,7 @@ fn kernel_of_host(vmlinuz: &Path, folder: &Path) -> Result<KernelFacts> {
             other.release
         );
     }
-    let builtin = std::fs::read_to_string(folder.join("modules.builtin")).unwrap_or_default();
+    let builtin = std::fs::read_to_string(builtin_list).unwrap_or_default();
     let config = config_of_host(vmlinuz, folder, &release);
     let vmlinuz = Content::Host(vmlinuz.into(), Packing::Plain);
     Ok(KernelFacts { release, vmlinuz, modules, files, builtin, config, origin: "host".into() })
@@ -350,6 +351,15 @@ fn files_of(
 ) -> Result<BTreeMap<String, FileFact>> {
     let mut files = BTreeMap::new();
     let globs = globs.iter().map(|word| glob(word)).collect::<Result<Vec<_>>>()?;
+    // What a wanted name leads to is wanted.
+    let targets: BTreeSet<&str> = (pack.entries().iter())
+        .filter_map(|(path, entry)| match entry {
+            Packed::Symlink(target) => Some((path.rsplit('/').next()?, target.rsplit('/').next()?)),
+            Packed::File { .. } => None,
+        })
+        .filter(|(name, _)| programs.is_none_or(|wanted| wanted.contains(name)))
+        .map(|(_, target)| target)
+        .collect();
     for (path, entry) in pack.entries() {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let library = folder.contains("lib") && name.contains(".so");
@@ -361,14 +371,18 @@ fn files_of(
             Packed::Symlink(target) => FileFact::Symlink(target.clone()),
             // Plug-ins in subfolders (gconv's, PAM's) are nobody's DT_NEEDED, so that reading each
             // would only cost time; nor is a program that nobody wants.
-            Packed::File { mode, .. } => {
-                let wanted = if program { programs.is_none_or(|p| p.contains(name)) } else { library };
+            Packed::File { mode, len, .. } => {
+                let wanted = if program {
+                    programs.is_none_or(|p| p.contains(name) || targets.contains(name))
+                } else {
+                    library
+                };
                 if wanted && !folder.ends_with("gconv") {
                     let bytes = pack.read(path)?;
                     let needs = elf::needs(&bytes).with_context(|| path.clone())?;
-                    FileFact::Regular { mode: *mode, needs, script: interpreter(&bytes) }
+                    FileFact::Regular { mode: *mode, bytes: *len, needs, script: interpreter(&bytes) }
                 } else {
-                    FileFact::Regular { mode: *mode, needs: None, script: None }
+                    FileFact::Regular { mode: *mode, bytes: *len, needs: None, script: None }
                 }
             }
         };

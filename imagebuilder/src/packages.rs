@@ -38,6 +38,25 @@ impl Cache {
         Ok(Self { root })
     }
 
+    /// A folder of the cache, made if it is not there.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.root.join(name);
+        std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// A folder beside the others, so that it can be renamed to be one of them; it goes with its value.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn temporary(&self) -> Result<tempfile::TempDir> {
+        tempfile::tempdir_in(&self.root)
+            .with_context(|| format!("making a folder in {}", self.root.display()))
+    }
+
     /// Where `apt::Lists` keeps its answers.
     pub(crate) fn answers(&self) -> PathBuf {
         self.root.join("apt-answers.json")

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rescue_schema::manifest::ImageInfo;
+use rescue_schema::paths;
 
 use crate::additions::HostFile;
 use crate::deb::resolve_link;
 use crate::etc;
-use crate::kconfig;
+use crate::kernel::fragment;
 use crate::kmod::closure::Modules;
 use crate::kmod::{Module, Packing, tables};
 use crate::observe::{Content, Facts, FileFact, PROGRAM_FOLDERS, glob};
@@ -102,9 +103,6 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
     [("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/kmsg", 0o644, 1, 11)];
 
 const OWN: &str = "rescue";
-/// Modules of more bytes are packed in the image: few in number, they are most of the memory that an
-/// unpacked image takes. The smaller ones are not worth the time, virtio's before the first login least.
-const PLAIN_MODULE: u64 = 192 << 10;
 
 /// Plans.
 ///
@@ -137,7 +135,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
     image.text("etc/rescue/image.json", serde_json::to_string(&info)? + "\n")?;
     let chosen = chosen(spec, facts)?;
     let modules = chosen.len();
-    modules_of(&mut image, facts, &chosen)?;
+    modules_of(&mut image, spec, facts, &chosen)?;
     if spec.profile.firmware {
         remarks.extend(firmware_of(&mut image, facts, &chosen)?);
     }
@@ -167,6 +165,9 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
     }
     applets(&mut image, facts)?;
     scripts(&image, facts)?;
+    if let Some(above) = spec.profile.pack_programs_above {
+        pack_programs(&mut image, spec, facts, above)?;
+    }
     for (path, file) in &facts.overlay {
         if !matches!(file, HostFile::Directory { .. }) {
             image.entries.remove(path);
@@ -192,7 +193,7 @@ fn inside(path: &Word) -> Result<&str> {
 /// Whether the kernel can do what the rescue and its family need. Says so where nobody can tell.
 fn check_kernel(spec: &Spec, facts: &Facts) -> Result<Option<String>> {
     let kernel = &facts.kernel;
-    let wanted = kconfig::named(&spec.profile.kernel_config)?;
+    let wanted = fragment::named(&spec.profile.kernel_config)?;
     let Some(config) = &kernel.config else {
         let text = format!(
             "kernel {}: no configuration beside it, so that nobody has checked whether it can do what is needed; \
@@ -201,8 +202,8 @@ fn check_kernel(spec: &Spec, facts: &Facts) -> Result<Option<String>> {
         );
         return Ok((!wanted.is_empty()).then_some(text));
     };
-    let config = kconfig::config(config);
-    let missing = kconfig::missing(&wanted, &config);
+    let config = fragment::config(config);
+    let missing = fragment::missing(&wanted, &config);
     let Some((first, has)) = missing.first() else { return Ok(None) };
     let more = match missing.len() {
         1 => String::new(),
@@ -269,14 +270,14 @@ fn chosen<'a>(spec: &Spec, facts: &'a Facts) -> Result<Vec<&'a Module>> {
         .with_context(|| format!("kernel {}", kernel.release))
 }
 
-fn modules_of(image: &mut Image, facts: &Facts, chosen: &[&Module]) -> Result<()> {
+fn modules_of(image: &mut Image, spec: &Spec, facts: &Facts, chosen: &[&Module]) -> Result<()> {
     let kernel = &facts.kernel;
     let folder = format!("lib/modules/{}", kernel.release);
     let mut shipped = Vec::new();
     for module in chosen {
         let content = kernel.files.get(&module.path).cloned().context("a module without content")?;
         let mut module = (*module).clone();
-        let node = match module.bytes > PLAIN_MODULE {
+        let node = match module.bytes > spec.profile.pack_modules_above {
             true => {
                 module.path.push_str(".zst");
                 Node::Zstd(content)
@@ -338,6 +339,29 @@ fn programs(tool: &Tool, facts: &Facts) -> Result<Vec<Word>> {
         .collect();
     ensure!(!found.is_empty(), "{} {}: the package has no program", tool.name.at, tool.name);
     Ok(found.into_iter().map(|name| Word::of_option(&tool.name.at, name)).collect())
+}
+
+/// Packs programs, and leaves a link to the rescue in the place of each.
+fn pack_programs(image: &mut Image, spec: &Spec, facts: &Facts, above: u64) -> Result<()> {
+    let is_plain = |name: &str| spec.packages().any(|tool| tool.plain && tool.name.text == name);
+    let mut packed = Vec::new();
+    for (path, entry) in &image.entries {
+        let Node::File(Content::Packed { package, path: from }) = &entry.node else { continue };
+        let fact = facts.packages.get(package).and_then(|p| p.files.get(from));
+        let Some(FileFact::Regular { bytes, needs: Some(_), .. }) = fact else { continue };
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if *bytes > above && PROGRAM_FOLDERS.contains(&folder) && !is_plain(package) {
+            packed.push((path.clone(), entry.clone()));
+        }
+    }
+    for (path, entry) in packed {
+        let Node::File(content) = entry.node else { continue };
+        image.entries.remove(&path);
+        image.put(&path, 0o777, Node::Symlink("/init".into()), &entry.origin)?;
+        let stored = format!("{}/{path}.zst", paths::PACKED_PROGRAMS.trim_start_matches('/'));
+        image.put(&stored, 0o644, Node::Zstd(content), &entry.origin)?;
+    }
+    Ok(())
 }
 
 /// Whether the image has what its scripts are for.

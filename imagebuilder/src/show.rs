@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::additions::Additions;
 use crate::build;
-use crate::kconfig;
+use crate::kernel::fragment;
 use crate::observe::{KernelSource, observe};
 use crate::plan::{Node, plan};
 use crate::spec::{self, Spec};
@@ -176,19 +176,19 @@ fn render(shown: &Shown) -> String {
 /// What it has not, a line a symbol.
 pub(crate) fn check(path: &Path, family: &str) -> Result<()> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let config = kconfig::config(&text);
+    let config = fragment::config(&text);
     if config.is_empty() {
         bail!("{}: not a kernel's .config: it sets no CONFIG_ symbol", path.display());
     }
     let mut wanted = Vec::new();
     for profile in spec::profiles_of(family)? {
-        for one in kconfig::named(&spec::find(family, &profile)?.profile.kernel_config)? {
+        for one in fragment::named(&spec::find(family, &profile)?.profile.kernel_config)? {
             if !wanted.contains(&one) {
                 wanted.push(one);
             }
         }
     }
-    let missing = kconfig::missing(&wanted, &config);
+    let missing = fragment::missing(&wanted, &config);
     for (one, has) in &missing {
         println!("{}={has}, wanted ={} ({}: {})", one.symbol, one.value, one.at, one.reason);
     }

@@ -11,6 +11,12 @@ fn main() -> ExitCode {
     if std::process::id() == 1 {
         return init::pid1::run();
     }
+    // A program which is packed; `scp` may be that or a verb.
+    if !matches!(name.as_str(), "rescue" | "init" | "exe")
+        && let Some(status) = init::commands::become_it()
+    {
+        return status;
+    }
     // Services are started by way of /proc/self/exe, and `ps` and `top` would show them as `exe`.
     let _ = rustix::thread::set_name(c"rescue");
     // `reboot`, `poweroff` and their kin are links to this binary; anything else is `rescue VERB`.

@@ -2,6 +2,8 @@
 //! holds every program that a family promises, and each of them starts.
 use anyhow::{Context, ensure};
 use rescue_schema::manifest::Manifest;
+use rescue_schema::paths;
+use rescue_schema::report::StatusReport;
 
 use crate::lab::Lab;
 use crate::process;
@@ -14,8 +16,10 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         let vm = lab.family(family, "minimal", &device)?.start()?;
         vm.ready()?;
         let guest = vm.ssh(&device, "root")?;
-        let status = guest.ok("rescue status --json")?;
-        ensure!(status.contains(&format!("\"family\":\"{family}\"")) && status.contains(file_system), "{status}");
+        let status: StatusReport = serde_json::from_str(&guest.ok("rescue status --json")?)?;
+        let image = status.image.context("an image that says nothing of itself")?;
+        let expected = [&image.guest.file_systems[..], &image.guest.layouts].concat();
+        ensure!(image.family == family && expected.iter().any(|it| it == file_system), "{image:?}");
         let text = guest.ok("rescue status")?;
         ensure!(text.contains("  family    "), "{family}: {text}");
     }
@@ -27,7 +31,10 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         .files
         .iter()
         .filter(|file| file.sha256.is_some() && file.path.contains("bin/") && file.origin.contains('='))
-        .map(|file| file.path.as_str())
+        .map(|file| {
+            let packed = file.path.strip_prefix(paths::PACKED_PROGRAMS);
+            packed.and_then(|path| path.strip_suffix(".zst")).unwrap_or(&file.path)
+        })
         .collect();
     let mut show = std::process::Command::new(lab.bench.binaries()?.imagebuilder);
     show.args(["show", "universal", "--profile", "standard", "--json"]);

@@ -47,6 +47,10 @@ pub const DEMO: &[Need] = &[
 /// What the tests call beside: clients and servers of others, and the tools that make disks.
 pub const TESTS: &[Need] = &[
     need("sftp", "openssh-client"),
+    // Merging the fragments of kernel-configs/.
+    need("make", "make"),
+    need("flex", "flex"),
+    need("bison", "bison"),
     need("dbclient", "dropbear-bin"),
     need("plink", "putty-tools"),
     need("lftp", "lftp"),

@@ -61,6 +61,13 @@ impl Binaries {
         command
     }
 
+    /// The command that builds a kernel from `kernel-configs/`, or takes it from the cache.
+    pub fn kernel_command(&self, configuration: &str, out: &Path) -> Command {
+        let mut command = Command::new(&self.imagebuilder);
+        command.args(["kernel", "build", "--config", configuration, "-o"]).arg(out);
+        command
+    }
+
     /// The image of a family with this profile, from the cache where it is there.
     ///
     /// # Errors

@@ -117,6 +117,14 @@ impl Lab<'_> {
         self.boot(self.bench.image(family, profile)?, &[self.injected(device)?])
     }
 
+    /// As [`Lab::rescue`], with an image that a scenario made itself.
+    ///
+    /// # Errors
+    /// As [`Lab::rescue`].
+    pub fn with_image(&self, image: Image, device: &Device) -> Result<VmBuilder> {
+        self.boot(image, &[self.injected(device)?])
+    }
+
     fn injected(&self, device: &Device) -> Result<Vec<u8>> {
         let cpio = self.bench.binaries()?.inject(device)?;
         std::fs::read(&cpio).with_context(|| format!("reading {}", cpio.display()))

@@ -45,6 +45,7 @@ scenarios! {
     "../scenarios/leave_by_signal.rs" leave_by_signal;
     "../scenarios/net_bond_lacp.rs" net_bond_lacp;
     "../scenarios/disks_dying.rs" disks_dying;
+    "../scenarios/own_kernel.rs" own_kernel;
     "../scenarios/standard_tools.rs" standard_tools;
     "../scenarios/every_family.rs" every_family;
     "../scenarios/net_cmdline.rs" net_cmdline;

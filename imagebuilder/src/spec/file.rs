@@ -43,6 +43,8 @@ pub(super) struct ProfileFile {
     pub(super) modules: Vec<Word>,
     pub(super) modules_if_present: Vec<Word>,
     pub(super) modules_without: Vec<Word>,
+    pub(super) pack_modules_above_kib: Option<u32>,
+    pub(super) pack_programs_above_kib: Option<u32>,
     pub(super) firmware: Option<bool>,
     #[serde(rename = "package")]
     pub(super) packages: Vec<Tool>,
@@ -74,6 +76,9 @@ pub(crate) struct Tool {
     /// Globs of other files that its programs read, by their path without a leading slash; each must match.
     #[serde(default)]
     pub(crate) files: Vec<Word>,
+    /// Never packed: what every login calls.
+    #[serde(default)]
+    pub(crate) plain: bool,
     /// Every program of the package (`--add`), in the place of `programs`.
     #[serde(skip)]
     pub(crate) every_program: bool,

@@ -27,6 +27,9 @@ const FAMILIES: &[(&str, &str)] =
 const TOOLSETS: &[(&str, &str)] =
     embedded!("toolsets": "base" "busybox" "more" "redhat" "suse" "windows" "freebsd");
 
+/// Modules up to this size are plain in the image, where a family does not say otherwise: to unpack those of
+/// virtio would take time from the first login.
+const PLAIN_MODULE_KIB: u32 = 192;
 /// Most families that one may inherit from, itself included; also ends what inherits from itself.
 const MAX_LINEAGE: usize = 32;
 /// Largest file of a family in bytes.
@@ -45,6 +48,11 @@ pub(crate) struct Profile {
     pub(crate) modules_if_present: Vec<Word>,
     /// Globs of modules that the other globs would bring and that are not wanted.
     pub(crate) modules_without: Vec<Word>,
+    /// Modules of more bytes are packed in the image: most of the memory that it takes unpacked, and a little
+    /// time when one is loaded.
+    pub(crate) pack_modules_above: u64,
+    /// Programs of more bytes are packed until they are called for the first time.
+    pub(crate) pack_programs_above: Option<u64>,
     /// The firmware that the modules ask for goes in, as far as the host has it.
     pub(crate) firmware: bool,
     /// Small files and links.
@@ -175,6 +183,8 @@ pub(crate) fn find(family: &str, profile: &str) -> Result<Spec> {
             modules: merged.modules,
             modules_if_present: merged.modules_if_present,
             modules_without: merged.modules_without,
+            pack_modules_above: u64::from(merged.pack_modules_above_kib.unwrap_or(PLAIN_MODULE_KIB)) << 10,
+            pack_programs_above: merged.pack_programs_above_kib.map(|kib| u64::from(kib) << 10),
             firmware: merged.firmware.unwrap_or(false),
             files: merged.files,
             links: merged.links,
@@ -276,6 +286,8 @@ fn profiles(lineage: &[FamilyFile]) -> BTreeSet<String> {
 /// What a descendant adds to, or says in the place of, what is inherited.
 fn merge(into: &mut ProfileFile, part: ProfileFile) {
     into.kernel = part.kernel.or(into.kernel.take());
+    into.pack_modules_above_kib = part.pack_modules_above_kib.or(into.pack_modules_above_kib);
+    into.pack_programs_above_kib = part.pack_programs_above_kib.or(into.pack_programs_above_kib);
     into.firmware = part.firmware.or(into.firmware);
     for (list, more) in [
         (&mut into.kernel_config, part.kernel_config),

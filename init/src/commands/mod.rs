@@ -21,6 +21,7 @@ mod net_disk;
 mod net_text;
 mod net_wishes;
 mod netd;
+mod packed;
 mod power;
 mod probe;
 mod scp;
@@ -31,6 +32,8 @@ mod umount;
 mod who;
 
 use std::process::ExitCode;
+
+pub use packed::become_it;
 
 /// A verb.
 pub struct Command {

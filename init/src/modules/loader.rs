@@ -7,8 +7,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use nix::errno::Errno;
 
 use super::order::{Plan, plan};
-use super::packed;
 use super::tables::{Tables, normal};
+use crate::sys::packed;
 
 use crate::sys::cmdline::Cmdline;
 use crate::sys::{kmod, log};

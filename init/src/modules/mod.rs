@@ -10,7 +10,6 @@ mod cards_first;
 pub mod hotplug;
 mod loader;
 mod order;
-pub mod packed;
 mod tables;
 
 use std::path::Path;

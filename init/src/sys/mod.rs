@@ -17,6 +17,7 @@ pub mod mounts;
 pub mod neighbours;
 pub mod netlink;
 pub mod notify;
+pub mod packed;
 pub mod packet;
 pub mod power;
 pub mod priority;

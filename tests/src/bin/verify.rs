@@ -13,11 +13,13 @@ use rescue_tests::scenarios::{SCENARIOS, Scenario};
 use rescue_tests::{apt, process};
 
 const USAGE: &str = "\
-usage: cargo verify -- [--only TEXT]… [--list]
+usage: cargo verify -- [--only TEXT]… [--kernel] [--list]
 
 Formatting, lints, the unit tests of the workspace, the fuzzer for a short time, and every scenario in
 QEMU.
   --only TEXT   only the scenarios whose name holds TEXT, and nothing else
+  --kernel      builds the kernel of kernel-configs/ for its scenario, which takes some ten minutes the first
+                time; without this that scenario is done when the kernel is in the cache
   --list        the names of the scenarios";
 
 /// For cargo, which may have everything to compile.
@@ -27,6 +29,7 @@ const FUZZ_SECONDS: u64 = 5;
 
 struct Wishes {
     only: Vec<String>,
+    kernel: bool,
     list: bool,
 }
 
@@ -54,11 +57,12 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<Option<Wishes>> {
     use lexopt::prelude::*;
-    let mut wishes = Wishes { only: Vec::new(), list: false };
+    let mut wishes = Wishes { only: Vec::new(), kernel: false, list: false };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("only") => wishes.only.push(parser.value()?.string()?),
+            Long("kernel") => wishes.kernel = true,
             Long("list") => wishes.list = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
@@ -68,7 +72,7 @@ fn arguments() -> Result<Option<Wishes>> {
 }
 
 fn verify(wishes: &Wishes) -> Result<Tally> {
-    let chosen: Vec<&'static Scenario> = SCENARIOS
+    let mut chosen: Vec<&'static Scenario> = SCENARIOS
         .iter()
         .filter(|s| wishes.only.is_empty() || wishes.only.iter().any(|text| s.name.contains(text.as_str())))
         .collect();
@@ -110,7 +114,12 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
         }
     }
     story.step("Scenarios");
-    let mut tally = runner::run(&Bench::default(), &chosen)?;
+    let bench = Bench::default();
+    if whole && !wishes.kernel && !kernel_is_cached(&bench)? {
+        chosen.retain(|scenario| scenario.name != OWN_KERNEL);
+        story.say("the kernel of kernel-configs/ is not in the cache: cargo verify -- --kernel builds it");
+    }
+    let mut tally = runner::run(&bench, &chosen)?;
     for check in &failed_checks {
         println!("FAILED  {check}");
     }
@@ -119,6 +128,15 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
     println!("\nafter {}:", seconds(story.so_far()));
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(tally)
+}
+
+/// The scenario of the kernel that is built from `kernel-configs/`.
+const OWN_KERNEL: &str = "own_kernel";
+
+fn kernel_is_cached(bench: &Bench) -> Result<bool> {
+    let folder = tempfile::tempdir().context("making a folder")?;
+    let mut command = bench.binaries()?.kernel_command("cloud", folder.path());
+    Ok(process::run(command.arg("--cached"), b"", Duration::from_secs(120))?.status == 0)
 }
 
 /// What cargo checks: each row is a title and the words after `cargo`.

@@ -7,9 +7,13 @@ use anyhow::{Result, anyhow, bail, ensure};
 
 use crate::spec::Word;
 
+macro_rules! fragments {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../../kernel-configs/", $name, ".config")))),*]
+    };
+}
 /// The fragments by name.
-pub(crate) const FRAGMENTS: &[(&str, &str)] =
-    &[("required", include_str!("../../kernel-configs/required.config"))];
+pub(crate) const FRAGMENTS: &[(&str, &str)] = fragments!("required" "machine" "core" "security" "console" "virtio" "xen" "hyperv" "storage" "filesystems" "network" "speed" "server");
 
 /// A symbol that a fragment wants.
 #[derive(Debug, Clone, PartialEq, Eq)]

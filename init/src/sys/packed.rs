@@ -1,23 +1,23 @@
-//! Modules that the image builder packed, so that hundreds of drivers for other machines take little of
-//! this one's memory. Not left to the kernel: few are built to unpack what they are handed.
+//! What the image builder packed: drivers for other machines and programs that nobody may call, so that
+//! they take little of this one's memory. Modules are not left to the kernel: few are built to unpack what they are handed.
 
 use std::io::{self, Read};
 
 use ruzstd::decoding::StreamingDecoder;
 
-/// Most bytes of an unpacked module. The largest of Debian's is below 20 MiB.
-const MAX_MODULE: u64 = 64 << 20;
+/// Most bytes of an unpacked file. The largest module of Debian's is below 20 MiB.
+const MAX_FILE: u64 = 64 << 20;
 
-/// The bytes of a module that is packed with zstd (RFC 8878). Its signature is among them.
+/// The bytes of a file that is packed with zstd (RFC 8878); a module's signature is among them.
 ///
 /// # Errors
 /// When it is damaged or unpacks to over 64 MiB.
 pub fn unpack(packed: &[u8]) -> io::Result<Vec<u8>> {
     let decoder = StreamingDecoder::new(packed).map_err(|error| io::Error::other(error.to_string()))?;
-    let mut module = Vec::with_capacity(packed.len().saturating_mul(4));
-    decoder.take(MAX_MODULE + 1).read_to_end(&mut module)?;
-    match u64::try_from(module.len()) {
-        Ok(0..=MAX_MODULE) => Ok(module),
+    let mut plain = Vec::with_capacity(packed.len().saturating_mul(4));
+    decoder.take(MAX_FILE + 1).read_to_end(&mut plain)?;
+    match u64::try_from(plain.len()) {
+        Ok(0..=MAX_FILE) => Ok(plain),
         _ => Err(io::Error::other("unpacks to over 64 MiB")),
     }
 }
