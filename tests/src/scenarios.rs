@@ -27,6 +27,7 @@ macro_rules! scenarios {
 
 scenarios! {
     "../scenarios/repair_fstab.rs" repair_fstab;
+    "../scenarios/return_after.rs" return_after;
     "../scenarios/looking_changes_nothing.rs" looking_changes_nothing;
     "../scenarios/debian_boots.rs" debian_boots;
     "../scenarios/debian_broken.rs" debian_broken;

@@ -12,6 +12,7 @@ mod disks;
 mod disks_text;
 mod disks_worker;
 mod drivers;
+mod farewell;
 mod log;
 mod modprobe;
 mod modules;
@@ -73,6 +74,7 @@ const COMMANDS: &[Command] = &[
     netd::COMMAND,
     net_disk::COMMAND,
     console::COMMAND,
+    farewell::COMMAND,
 ];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.

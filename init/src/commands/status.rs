@@ -38,6 +38,11 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The screen, of the machine below `root`.
+pub(super) fn text(root: &Path) -> String {
+    render(&observe(root))
+}
+
 fn observe(root: &Path) -> StatusReport {
     let memory = read_capped(&root.join("proc/meminfo"), MAX_STATE).unwrap_or_default();
     let memory = String::from_utf8_lossy(&memory).into_owned();
@@ -103,6 +108,10 @@ fn render(report: &StatusReport) -> String {
         (Some(why), _) => row("logins", &format!("nobody: {why}")),
         (None, false) => row("logins", &boot.logins.join(", ")),
         (None, true) => {}
+    }
+    if let Some(at) = boot.returns_at {
+        let left = duration(at.saturating_sub(report.uptime_seconds));
+        row("returns", &format!("to its disk in {left}, unless somebody logs in"));
     }
     let (all, free) = report.memory_mib;
     row("memory", &format!("{free} of {all} MiB free, up {}", duration(report.uptime_seconds)));

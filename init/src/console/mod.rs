@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use self::line::{Key, Line};
 use self::screen::Facts;
+use crate::sys::notify::Notice;
 use crate::sys::tty::{Keys, Tty, Watch};
 use crate::sys::{log, spawn, tty};
 
@@ -173,6 +174,7 @@ impl Login<'_> {
         match self.gate.enter(name, password) {
             Ok(Some(account)) => {
                 log::note(&source, &format!("{} logged in", account.name));
+                Notice::LoggedIn.send();
                 return Ok(Some(account));
             }
             // The name is not logged: people type passwords there.

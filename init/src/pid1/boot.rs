@@ -9,11 +9,13 @@ use rescue_schema::credentials::Document;
 use rescue_schema::paths;
 use rescue_schema::report::{BootReport, Ready, StageLine, StageReport, StageResult};
 
+use super::confirm::{self, Confirm, Due};
 use super::stages::{Outcome, Stage};
 use super::supervise::Services;
 use crate::sys::acpi::PowerButton;
 use crate::sys::cmdline::Cmdline;
-use crate::sys::notify::Notice;
+use crate::sys::notify::{Down, Notice};
+use crate::sys::time::since_boot;
 use crate::sys::{files, log, random};
 use crate::{accounts, creds, ssh};
 
@@ -59,6 +61,7 @@ pub(super) struct Boot {
     address: Option<std::net::IpAddr>,
     listening: Option<(u16, String)>,
     consoles_due: Option<Instant>,
+    confirm: Option<Confirm>,
     report: BootReport,
     /// The report has changed since it was last written.
     dirty: bool,
@@ -78,6 +81,7 @@ impl Boot {
             address: None,
             listening: None,
             consoles_due: None,
+            confirm: None,
             report: BootReport::default(),
             dirty: true,
         }
@@ -87,6 +91,7 @@ impl Boot {
     pub(super) fn mounted(&mut self) {
         crate::sys::spawn::protect_from_oom_killer();
         self.cmdline = Cmdline::observe(Path::new("/"));
+        self.begin_to_count();
         let bound = UnixDatagram::bind(paths::NOTIFY).and_then(|socket| {
             socket.set_nonblocking(true)?;
             std::fs::set_permissions(paths::NOTIFY, std::fs::Permissions::from_mode(0o600))?;
@@ -99,6 +104,22 @@ impl Boot {
         match PowerButton::open() {
             Ok(button) => self.power_button = Some(button),
             Err(error) => log::note("pid1", &format!("no power button: {error}")),
+        }
+    }
+
+    /// `rescue.return_after=`: the time in which somebody must log in.
+    fn begin_to_count(&mut self) {
+        let Some(text) = self.cmdline.get("rescue.return_after") else { return };
+        match confirm::parse(text) {
+            Ok(after) => {
+                self.confirm = Some(Confirm::begin(self.started, after));
+                self.report.returns_at = Some((since_boot() + after).as_secs());
+                log::kmsg(&format!(
+                    "rescue: back to the disk in {} s unless somebody logs in",
+                    after.as_secs()
+                ));
+            }
+            Err(why) => log::kmsg_error(&format!("rescue: {why}; not used: the rescue stays")),
         }
     }
 
@@ -261,6 +282,13 @@ impl Boot {
                 self.fulfil("ssh", String::new());
                 self.listening = Some((port, hostkey));
             }
+            Notice::LoggedIn => {
+                if self.confirm.as_ref().is_some_and(Confirm::can_be_cancelled) {
+                    self.confirm = None;
+                    self.report.returns_at = None;
+                    log::kmsg("rescue: somebody has logged in: the rescue stays");
+                }
+            }
             Notice::GoDown(_) => {}
         }
         self.dirty = true;
@@ -283,9 +311,19 @@ impl Boot {
         self.consoles_due = self.consoles_due.map(|due| due.min(Instant::now() + CONSOLES_AFTER_READY));
     }
 
-    /// Does what is due.
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// Does what is due; says when the machine is to go down.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<Down> {
         self.services.tick(now);
+        let down = match self.confirm.as_mut().and_then(|confirm| confirm.tick(now)) {
+            Some(Due::Farewell) => {
+                log::kmsg("rescue: nobody has logged in: back to the disk");
+                let consoles: Vec<&str> = self.consoles.iter().map(String::as_str).collect();
+                self.services.start("farewell", &[&["farewell"], &consoles[..]].concat(), false);
+                None
+            }
+            Some(Due::Return) => Some(Down::Reboot),
+            None => None,
+        };
         let late: Vec<&'static Stage> = self
             .pending
             .iter_mut()
@@ -315,6 +353,7 @@ impl Boot {
         {
             let _ = files::replace(Path::new(paths::BOOT_REPORT), 0o644, &json);
         }
+        down
     }
 
     /// `rescue.panic=test` on the kernel command line tries out the fatal path.
@@ -328,7 +367,8 @@ impl Boot {
     /// When [`Self::tick`] has something to do next.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let stages = self.pending.iter().filter(|p| !p.late).map(|p| p.begun + p.stage.deadline);
-        stages.chain(self.services.next_deadline()).chain(self.consoles_due).min()
+        let confirm = self.confirm.as_ref().map(Confirm::deadline);
+        stages.chain(self.services.next_deadline()).chain(self.consoles_due).chain(confirm).min()
     }
 
     /// Whether the power button was pressed since the last call.

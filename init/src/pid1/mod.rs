@@ -9,6 +9,7 @@
 //! [`supervise::SERVICES`].
 
 mod boot;
+mod confirm;
 mod consoles;
 mod fatal;
 mod mounts;
@@ -99,8 +100,7 @@ fn turn(boot: &mut Boot, signals: &mut Signals) -> Option<Down> {
         log::kmsg("rescue: power button: poweroff");
         down = Some(Down::PowerOff);
     }
-    boot.tick(Instant::now());
-    down
+    down.or(boot.tick(Instant::now()))
 }
 
 /// What has been said since the last look: bounded, so that a flood cannot keep PID 1 from reaping.

@@ -55,6 +55,8 @@ pub enum Notice {
         /// Fingerprint of the first host key, `SHA256:…`.
         hostkey: String,
     },
+    /// `sshd`, a console: somebody has logged in.
+    LoggedIn,
     /// An engineer: end everything in order and go down.
     GoDown(Down),
 }
@@ -91,6 +93,7 @@ impl Notice {
             "listening" => {
                 Self::Listening { port: words.next()?.parse().ok()?, hostkey: words.next()?.to_string() }
             }
+            "logged-in" => Self::LoggedIn,
             "go-down" => Self::GoDown(Down::from_word(words.next()?)?),
             _ => return None,
         };
@@ -105,6 +108,7 @@ impl std::fmt::Display for Notice {
             Self::Address(address) => write!(f, "address {address}"),
             Self::AddressLost => f.write_str("address-lost"),
             Self::Listening { port, hostkey } => write!(f, "listening {port} {hostkey}"),
+            Self::LoggedIn => f.write_str("logged-in"),
             Self::GoDown(way) => write!(f, "go-down {}", way.word()),
         }
     }
@@ -121,6 +125,7 @@ mod tests {
             Notice::Address("2001:db8::1".parse().unwrap()),
             Notice::AddressLost,
             Notice::Listening { port: 22, hostkey: "SHA256:x".into() },
+            Notice::LoggedIn,
             Notice::GoDown(Down::Halt),
         ] {
             assert_eq!(Notice::parse(notice.to_string().as_bytes()), Some(notice));

@@ -111,6 +111,10 @@ pub struct BootReport {
     pub ready: Option<Ready>,
     /// Restarts of services so far: name and count.
     pub restarts: Vec<(String, u32)>,
+    /// When the machine goes back to its disk because nobody has logged in, in seconds since the kernel
+    /// started; `None` where that was not asked for, or somebody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns_at: Option<u64>,
 }
 
 /// One stage that has ended.

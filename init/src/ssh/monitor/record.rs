@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rescue_schema::report::WhoReport;
 
+use crate::sys::notify::Notice;
 use crate::sys::{files, log, process, time};
 
 /// The record of a connection; of none before a login, and where no folder is for it.
@@ -24,6 +25,9 @@ impl Record {
         match &self.folder {
             Some(_) => log::tell("sshd", &text),
             None => log::note("sshd", &text),
+        }
+        if self.folder.is_some() {
+            Notice::LoggedIn.send();
         }
         let id = std::process::id();
         self.report = Some(WhoReport {
