@@ -50,6 +50,8 @@ pub const TESTS: &[Need] = &[
     need("dbclient", "dropbear-bin"),
     need("plink", "putty-tools"),
     need("lftp", "lftp"),
+    need("rclone", "rclone"),
+    need("/usr/include/libssh/libssh.h", "libssh-dev"),
     need("rsync", "rsync"),
     need("ss", "iproute2"),
     need("script", "bsdutils"),

@@ -3,6 +3,7 @@
 
 mod clients;
 mod forward;
+mod libraries;
 mod life;
 mod login;
 mod server;
