@@ -50,6 +50,7 @@ pub const TESTS: &[Need] = &[
     need("dbclient", "dropbear-bin"),
     need("plink", "putty-tools"),
     need("lftp", "lftp"),
+    need("/usr/include/openssl/evp.h", "libssl-dev"),
     need("rclone", "rclone"),
     need("/usr/include/libssh/libssh.h", "libssh-dev"),
     need("rsync", "rsync"),

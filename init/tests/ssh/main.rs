@@ -6,6 +6,7 @@ mod forward;
 mod libraries;
 mod life;
 mod login;
+mod security_keys;
 mod server;
 mod sessions;
 mod transfer;
