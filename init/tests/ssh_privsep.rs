@@ -499,4 +499,5 @@ except (paramiko.SSHException, EOFError, OSError):
     let port = port.parse().unwrap();
     until("the connection has ended", || logged(since, port).iter().any(|line| line.contains("ended")));
     assert_eq!(logged(since, port).len(), 1, "{:?}", logged(since, port));
+    assert_eq!(text(&server.run("echo in").stdout), "in\n", "others are served on");
 }
