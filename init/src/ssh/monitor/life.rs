@@ -163,6 +163,7 @@ pub(in crate::ssh) fn run(
         }
     }
     monitor.kill_connection(Signal::SIGKILL);
+    monitor.forwarding.end();
     let who = monitor.login.grant().map_or(String::new(), |g| format!(" of {}", g.account.name));
     let why = monitor.why.unwrap_or_else(|| "closed".into());
     log::note("sshd", &format!("connection{who} from {from} ended: {why}"));
@@ -267,6 +268,13 @@ impl Monitor<'_> {
                 self.forwarding.remove(&name);
                 self.record.listening(self.forwarding.listening());
                 return Ok(());
+            }
+            Request::Came { to, from } => {
+                let grant = self.login.grant().ok_or("a visitor before a login")?;
+                match self.forwarding.came(grant, to.as_deref(), from) {
+                    true => Reply::Accepted {},
+                    false => Reply::Refused {},
+                }
             }
             Request::Farewell { why } => {
                 self.why = Some(why.chars().take(200).collect());

@@ -248,6 +248,13 @@ Request {
     /// A socket listens no more, by its address or its path; a file that was made for it is removed. Not
     /// answered.
     11 Remove { name: String }
+    /// Somebody has come to a socket that listens, the agent's where it has no name, and is to be led to the
+    /// client: for the log. Answered by `Accepted`, or by `Refused` where it listens no more.
+    12 Came {
+        to: Option<String>,
+        // Where from, if that has an address.
+        from: Option<SocketAddr>,
+    }
 } }
 
 messages! {
@@ -473,6 +480,33 @@ mod tests {
         let mut odd = vec![10, 2, 0, 0, 0, 14];
         odd.extend(b"192.0.2.001:53");
         assert!(Request::decode(&odd).is_none());
+    }
+
+    #[test]
+    fn who_has_come_is_told() {
+        for to in [None, Some("127.0.0.1:8080".to_string())] {
+            let from = to.is_some().then(|| "[::1]:5".parse().unwrap());
+            let bytes = Request::Came { to: to.clone(), from }.encode();
+            reread(&bytes);
+            assert!(matches!(Request::decode(&bytes),
+                Some(Request::Came { to: name, from: whom }) if name == to && whom == from));
+        }
+    }
+
+    #[test]
+    fn the_seeds_of_the_fuzzer_are_messages_of_today() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/monitor");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let bytes = std::fs::read(entry.path()).unwrap();
+            let request = Request::decode(&bytes).map(|request| request.name());
+            let reply = Reply::decode(&bytes).map(|reply| reply.name());
+            names.extend([request, reply].into_iter().flatten());
+            assert!(request.is_some() || reply.is_some(), "{}", entry.path().display());
+        }
+        for expected in ["Sign", "PublicKey", "Password", "Start", "Open", "Came", "Started"] {
+            assert!(names.contains(&expected), "{expected}: {names:?}");
+        }
     }
 
     #[test]

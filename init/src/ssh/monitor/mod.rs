@@ -23,6 +23,7 @@ mod forwarding;
 mod life;
 mod login;
 pub mod messages;
+mod ration;
 mod record;
 
 pub(super) use client::Client;
