@@ -42,8 +42,6 @@ pub fn run() -> anyhow::Result<()> {
     // Errors go to the monitor: what is written here could otherwise fill a file.
     rustix::stdio::dup2_stderr(&null)?;
     say_panics(monitor.try_clone()?);
-    // In a static binary the generators read /dev/urandom, which they must find open from now on.
-    getrandom::fill(&mut [0]).map_err(|error| anyhow!("reading random numbers: {error}"))?;
     let limits = sandbox::Limits { memory: policy::MEMORY_BEFORE_LOGIN, descriptors: policy::DESCRIPTORS };
     sandbox::drop_privileges(limits).context("giving up privileges")?;
     let runtime =
