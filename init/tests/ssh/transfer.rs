@@ -329,67 +329,6 @@ fn psftp_puts_and_gets() {
 }
 
 #[test]
-fn paramiko_and_asyncssh_transfer_files() {
-    let server = Server::start();
-    std::fs::write(server.file("up"), noise(3_000_017)).unwrap();
-    let paramiko = r#"
-import paramiko, sys, stat
-port, key, hosts, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-client = paramiko.SSHClient()
-client.load_host_keys(hosts)
-client.connect("127.0.0.1", port, "root", key_filename=key, allow_agent=False, look_for_keys=False)
-sftp = client.open_sftp()
-sftp.put(folder + "/up", folder + "/p")
-sftp.get(folder + "/p", folder + "/p.back")
-sftp.chmod(folder + "/p", 0o600)
-sftp.utime(folder + "/p", (1, 2))
-it = sftp.stat(folder + "/p")
-assert stat.S_IMODE(it.st_mode) == 0o600 and (it.st_atime, it.st_mtime) == (1, 2), it
-sftp.symlink("p", folder + "/p.link")
-assert sftp.readlink(folder + "/p.link") == "p"
-sftp.truncate(folder + "/p", 17)
-assert sftp.stat(folder + "/p").st_size == 17
-with sftp.open(folder + "/p", "a") as f: f.write("end")
-with sftp.open(folder + "/p", "r") as f: f.seek(17); assert f.read() == b"end"
-for call in [lambda: sftp.stat(folder + "/none"), lambda: sftp.listdir(folder + "/none"), lambda: sftp.remove(folder + "/none")]:
-    try: call(); raise SystemExit("no error")
-    except FileNotFoundError: pass
-try: sftp.mkdir(folder); raise SystemExit("no error")
-except OSError: pass
-assert sftp.normalize(folder + "/./p") == folder + "/p"
-assert "p.link" in sftp.listdir(folder)
-print("done")
-"#;
-    let folder = server.folder.path().to_str().unwrap();
-    assert_eq!(said(&python(&server, "paramiko", paramiko, &[folder])), "done\n");
-    let asyncssh = r#"
-import asyncio, asyncssh, sys, os
-port, key, hosts, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-async def main():
-    async with asyncssh.connect("127.0.0.1", port, username="root", client_keys=[key], known_hosts=hosts, config=None) as c:
-        async with c.start_sftp_client() as sftp:
-            await sftp.put(folder + "/up", folder + "/a")
-            await sftp.get(folder + "/a", folder + "/a.back")
-            await sftp.posix_rename(folder + "/a", folder + "/a2")
-            await sftp.link(folder + "/a2", folder + "/a3")
-            assert (await sftp.stat(folder + "/a3")).nlink in (None, 2)
-            v = await sftp.statvfs(folder)
-            assert v.blocks == os.statvfs(folder).f_blocks and v.namemax == 255, v
-            await sftp.copy(folder + "/a2", folder + "/a4")
-            assert (await sftp.stat(folder + "/a4")).size == os.stat(folder + "/up").st_size
-            assert (await sftp.realpath("/usr/../etc")) in ("/etc", b"/etc")
-        r = await c.run("cat", input="through\n", check=True)
-        print(r.stdout, end="")
-asyncio.run(main())
-"#;
-    assert_eq!(said(&python(&server, "asyncssh", asyncssh, &[folder])), "through\n");
-    let up = std::fs::read(server.file("up")).unwrap();
-    for name in ["p.back", "a.back", "a4"] {
-        assert!(std::fs::read(server.file(name)).unwrap() == up, "{name}");
-    }
-}
-
-#[test]
 fn sshfs_mounts_a_folder() {
     let server = Server::start();
     assert!(Path::new("/dev/fuse").exists(), "no /dev/fuse: this machine's kernel has no FUSE, or hides it");

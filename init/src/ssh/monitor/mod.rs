@@ -25,6 +25,7 @@ mod login;
 pub mod messages;
 mod ration;
 mod record;
+mod start;
 
 pub(super) use client::Client;
 pub use life::Server;
