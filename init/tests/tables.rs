@@ -2,45 +2,14 @@
 //! partx say of them; and tables that are damaged in every way that was thought of.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use init::disk::probe;
-use init::disk::source::{BUDGET, Reader};
+#[path = "tables/image.rs"]
+mod image;
+
+use image::{Image, look, sh};
 use rescue_schema::report::{ProbeReport, ProbeResult};
 use serde_json::Value;
-
-fn sh(script: &str) -> String {
-    let out = Command::new("sh").args(["-ec", script]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
-    let out = out.unwrap();
-    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
-
-fn look(bytes: &Vec<u8>) -> ProbeReport {
-    let reader = Reader::new(bytes, 512);
-    let report = probe::image(&reader);
-    assert!(reader.spent() <= BUDGET);
-    report
-}
-
-struct Image(tempfile::TempDir);
-
-impl Image {
-    fn made(size: &str, command: &str) -> Self {
-        let image = Self(tempfile::tempdir().unwrap());
-        let path = image.path();
-        let path = path.to_str().unwrap();
-        sh(&format!("truncate -s {size} {path}; {} >/dev/null 2>&1", command.replace('@', path)));
-        image
-    }
-    fn path(&self) -> PathBuf {
-        self.0.path().join("image")
-    }
-    fn bytes(&self) -> Vec<u8> {
-        std::fs::read(self.path()).unwrap()
-    }
-}
 
 /// A name, the size of a disk, bytes of a sector, and what makes its table.
 const MADE: &[(&str, &str, u64, &str)] = &[
@@ -394,8 +363,8 @@ fn a_damaged_gpt_shows_what_is_left_and_how_to_repair_it() {
         }
         // What is named must do what it promises.
         let repair = report.signatures[0].repair.clone().unwrap_or_else(|| panic!("{what}: no repair"));
-        std::fs::write(good.0.path().join("broken"), &bytes).unwrap();
-        let broken = good.0.path().join("broken");
+        std::fs::write(good.path().with_file_name("broken"), &bytes).unwrap();
+        let broken = good.path().with_file_name("broken");
         // The status says nothing: sgdisk ends with 4 where it has regenerated what was missing.
         sh(&format!("({}) >/dev/null 2>&1 || :", repair.replace("DEV", broken.to_str().unwrap())));
         let after = look(&std::fs::read(broken).unwrap());

@@ -2,50 +2,19 @@
 //! need a kernel or a machine that is not here, from the bytes that one left; and what damage does to them.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use init::disk::probe;
-use init::disk::source::{BUDGET, Reader};
+use init::disk::source::Reader;
 use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
+#[path = "tables/image.rs"]
+mod image;
 #[path = "../fuzz/src/sparse.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod sparse;
+use image::{Image, look, sh};
 use sparse::Sparse;
-
-fn sh(script: &str) -> String {
-    let out = Command::new("sh").args(["-ec", script]).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output();
-    let out = out.unwrap();
-    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8_lossy(&out.stdout).into_owned()
-}
-
-fn look(bytes: &Vec<u8>) -> ProbeReport {
-    let reader = Reader::new(bytes, 512);
-    let report = probe::image(&reader);
-    assert!(reader.spent() <= BUDGET);
-    report
-}
-
-/// Two files in a folder of their own: `@` and `@2` in the commands.
-struct Images(tempfile::TempDir);
-
-impl Images {
-    fn made(size: &str, command: &str) -> Self {
-        let images = Self(tempfile::tempdir().unwrap());
-        let path = images.path();
-        let path = path.to_str().unwrap();
-        sh(&format!("truncate -s {size} {path} {path}2; ({}) >/dev/null 2>&1", command.replace('@', path)));
-        images
-    }
-    fn path(&self) -> PathBuf {
-        self.0.path().join("image")
-    }
-    fn bytes(&self) -> Vec<u8> {
-        std::fs::read(self.path()).unwrap()
-    }
-}
 
 /// LVM2 works on block devices alone, but needs no device mapper to write its metadata.
 const LVM: &str = "A=$(losetup -f --show @); B=$(losetup -f --show @2); trap 'losetup -d $A $B' EXIT; \
@@ -96,7 +65,7 @@ const MADE: &[(&str, &str, &str, &str, &str)] = &[
 fn agrees_with_blkid_on_every_field() {
     println!("{:<20} {:<10} {:<40} {:<40}", "made", "field", "blkid", "rescue");
     for (name, size, command, state, said) in MADE {
-        let images = Images::made(size, command);
+        let images = Image::made(size, command);
         let report = look(&images.bytes());
         assert_eq!(report.result, ProbeResult::Found, "{name}: {report:?}");
         let told = sh(&format!("blkid -p -o udev {}", images.path().display()));
@@ -289,7 +258,7 @@ fn an_old_superblock_belongs_to_whom_it_describes() {
     );
     assert_eq!(examine(&path, "Events"), report.signatures[0].more["MD_EVENTS"]);
     // On a disk whose last partition ends where the disk does, the same place is that partition's.
-    let table = Images::made("96M", "echo 'start=163840' | sfdisk -q --label dos @");
+    let table = Image::made("96M", "echo 'start=163840' | sfdisk -q --label dos @");
     let mut bytes = table.bytes();
     let inside = md0(1, u32::try_from((at - 80 * MIB as u64) >> 10).unwrap(), 2, 2, true);
     bytes[at as usize..at as usize + 4096].copy_from_slice(&inside);
@@ -304,7 +273,7 @@ fn an_old_superblock_belongs_to_whom_it_describes() {
 
 #[test]
 fn luks2_lives_on_its_second_header() {
-    let images = Images::made("32M", MADE[1].2);
+    let images = Image::made("32M", MADE[1].2);
     let good = images.bytes();
     let before = look(&good);
     assert_eq!(before.signatures[0].backups, [16384]);
@@ -329,7 +298,7 @@ fn luks2_lives_on_its_second_header() {
         assert!(report.notes.iter().any(|n| n.contains(said)), "{what}: {:?}", report.notes);
         // The command that is named does what it promises.
         let repair = report.signatures[0].repair.clone().unwrap();
-        let broken = images.0.path().join("broken");
+        let broken = images.path().with_file_name("broken");
         std::fs::write(&broken, &bytes).unwrap();
         sh(&format!("echo YES | {} -q", repair.replace("DEV", broken.to_str().unwrap())));
         let after = look(&std::fs::read(&broken).unwrap());
@@ -342,7 +311,7 @@ fn luks2_lives_on_its_second_header() {
 
 #[test]
 fn lvm_without_its_label_is_known_by_its_metadata() {
-    let images = Images::made("32M", LVM);
+    let images = Image::made("32M", LVM);
     let good = images.bytes();
     let before = look(&good);
     assert_eq!(before.signatures[0].more["VG_PVS"], "2");

@@ -1,14 +1,38 @@
 //! What an fstab calls a device, found among the devices that are there now.
 
-use rescue_schema::report::{BlockReport, ProbeResult};
+use rescue_schema::report::{BlockReport, ProbeReport, ProbeResult, SignatureReport};
 
 /// Why a name stands for no device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     /// Nothing here has that name.
     Nowhere,
-    /// Several have, and nothing tells which is meant.
+    /// Several have, and nothing tells which is meant; or one, of which its signatures do not tell what it
+    /// holds, with what they say in brackets. Nothing is mounted then: the journal of one format that is
+    /// replayed over another destroys it. Who knows better names the device to `rescue mount`.
     Several(Vec<String>),
+}
+
+fn is_damaged(signature: &SignatureReport) -> bool {
+    signature.state.as_deref() == Some("damaged")
+}
+
+/// Whether it is clear what a device holds: one thing, or one that is whole beside the ruins of others.
+fn is_clear(probe: &ProbeReport) -> bool {
+    match (probe.result, probe.signatures.split_first()) {
+        (ProbeResult::Ambivalent, Some((first, others))) => {
+            !is_damaged(first) && others.iter().all(is_damaged)
+        }
+        (ProbeResult::Ambivalent, None) => false,
+        _ => true,
+    }
+}
+
+/// A device of which it is not clear what it holds, and why.
+fn doubt(block: &BlockReport) -> String {
+    let reason = block.probe.notes.iter().find(|note| note.starts_with("more likely"));
+    let reason = reason.map_or("several signatures", String::as_str);
+    format!("{} ({reason}; `rescue probe {}` says more)", block.path, block.path)
 }
 
 /// Every device of the tree once, parents first: one that is built on several stands below each.
@@ -40,12 +64,18 @@ pub fn device<'a>(source: &str, disks: &'a [BlockReport], beside: &str) -> Resul
         tag => flat(disks).into_iter().filter(|b| is(b, tag, &value)).collect(),
     };
     match matches.as_slice() {
-        [] => Err(Missing::Nowhere),
+        [] => {
+            let doubtful = flat(disks).into_iter().filter(|b| !is_clear(&b.probe) && may_be(b, tag, &value));
+            let doubtful: Vec<String> = doubtful.map(doubt).collect();
+            Err(if doubtful.is_empty() { Missing::Nowhere } else { Missing::Several(doubtful) })
+        }
+        [one] if !is_clear(&one.probe) => Err(Missing::Several(vec![doubt(one)])),
         [one] => Ok(one),
         several => {
             let home = disk_of(disks, beside);
             let mut near = several.iter().filter(|b| home.is_some_and(|d| holds(d, &b.path)));
             match (near.next(), near.next()) {
+                (Some(one), None) if !is_clear(&one.probe) => Err(Missing::Several(vec![doubt(one)])),
                 (Some(one), None) => Ok(one),
                 _ => Err(Missing::Several(several.iter().map(|b| b.path.clone()).collect())),
             }
@@ -152,13 +182,29 @@ fn unescaped(name: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Whether it is no container, which shows what it holds to nobody.
+fn holds_itself(signature: &SignatureReport) -> bool {
+    signature.usage != "raid" && signature.usage != "crypto"
+}
+
+/// Whether one of several signatures has this UUID or label.
+fn may_be(block: &BlockReport, tag: Tag, value: &str) -> bool {
+    block.probe.signatures.iter().filter(|s| holds_itself(s)).any(|s| match tag {
+        Tag::Uuid => s.uuid.as_ref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(value)),
+        Tag::Label => s.label.as_ref().is_some_and(|label| label == value),
+        _ => false,
+    }) && !value.is_empty()
+}
+
 fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
     let same = |own: Option<&String>| own.is_some_and(|o| !o.is_empty() && o == value);
     let like = |own: Option<&String>| own.is_some_and(|o| !o.is_empty() && o.eq_ignore_ascii_case(value));
     let partition = block.partition.as_ref();
     // A member of an array shows the UUID and label of what the array holds to nobody.
-    let content = block.probe.result == ProbeResult::Found
-        && block.probe.signatures.iter().all(|s| s.usage != "raid" && s.usage != "crypto");
+    let ruins = block.probe.result == ProbeResult::Ambivalent;
+    let content = matches!(block.probe.result, ProbeResult::Found | ProbeResult::Ambivalent)
+        && is_clear(&block.probe)
+        && block.probe.signatures.iter().all(|s| ruins && is_damaged(s) || holds_itself(s));
     match tag {
         Tag::Uuid => content && like(block.probe.uuid.as_ref()),
         Tag::Label => content && same(block.probe.label.as_ref()),
@@ -172,7 +218,7 @@ fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use rescue_schema::report::{PartitionReport, ProbeReport};
+    use rescue_schema::report::PartitionReport;
 
     /// A disk with partitions of these types and UUIDs.
     pub(crate) fn disk(name: &str, parts: &[(&str, &str)]) -> BlockReport {
@@ -235,6 +281,51 @@ pub(super) mod tests {
         assert_eq!(device("UUID=bb", &disks, "/dev/vdb1").unwrap().path, "/dev/vdb2");
         let both = Missing::Several(vec!["/dev/vda2".into(), "/dev/vdb2".into()]);
         assert_eq!(device("UUID=bb", &disks, "/dev/vdc1"), Err(both));
+    }
+
+    #[test]
+    fn what_may_be_something_else_is_offered_with_the_reason_and_never_taken() {
+        let signature = |kind: &str, usage: &str, uuid: &str, state: &str| SignatureReport {
+            kind: kind.into(),
+            usage: usage.into(),
+            uuid: Some(uuid.into()),
+            state: Some(state.into()),
+            ..SignatureReport::default()
+        };
+        let of = |signatures: Vec<SignatureReport>| {
+            let mut disks = [disk("vda", &[("ext4", "aa"), ("vfat", "bb")])];
+            let probe = &mut disks[0].children[0].probe;
+            probe.result = ProbeResult::Ambivalent;
+            probe.notes = vec!["more likely ext4 than xfs: xfs looks older".into()];
+            probe.signatures = signatures;
+            disks
+        };
+        let both = of(vec![
+            signature("ext4", "filesystem", "aa", "clean"),
+            signature("xfs", "filesystem", "ee", "clean"),
+        ]);
+        let why =
+            "/dev/vda1 (more likely ext4 than xfs: xfs looks older; `rescue probe /dev/vda1` says more)";
+        for name in ["UUID=AA", "UUID=ee", "/dev/vda1", "PARTUUID=aa-01", "/dev/disk/by-id/virtio-Svda-part1"]
+        {
+            let refused = Missing::Several(vec![why.into()]);
+            assert_eq!(device(name, &both, "/dev/vda2"), Err(refused), "{name}");
+        }
+        assert_eq!(device("UUID=bb", &both, "/dev/vda1").unwrap().path, "/dev/vda2");
+        assert_eq!(device("UUID=", &both, "/dev/vda1"), Err(Missing::Nowhere));
+        // What is left of something older is no doubt; nor is a container, which is nobody's by its UUID.
+        let ruin = of(vec![
+            signature("ext4", "filesystem", "aa", "clean"),
+            signature("crypto_LUKS", "crypto", "ee", "damaged"),
+        ]);
+        assert_eq!(device("UUID=aa", &ruin, "/dev/vda2").unwrap().path, "/dev/vda1");
+        assert_eq!(device("/dev/vda1", &ruin, "/dev/vda2").unwrap().path, "/dev/vda1");
+        assert_eq!(device("UUID=ee", &ruin, "/dev/vda2"), Err(Missing::Nowhere));
+        let luks = of(vec![
+            signature("crypto_LUKS", "crypto", "ee", "clean"),
+            signature("ext4", "filesystem", "aa", "damaged"),
+        ]);
+        assert_eq!(device("UUID=ee", &luks, "/dev/vda2"), Err(Missing::Nowhere));
     }
 
     #[test]

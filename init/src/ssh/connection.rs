@@ -15,7 +15,7 @@ use super::monitor::Client;
 use super::monitor::messages::{Reply, Request};
 use super::protocol::{Protocol, Shared};
 use super::socket::Socket;
-use super::{channel, policy};
+use super::{channel, policy, refusal};
 use crate::sys::{sandbox, seqpacket};
 
 /// What a person at a terminal reads before the machine goes.
@@ -42,8 +42,6 @@ pub fn run() -> anyhow::Result<()> {
     // Errors go to the monitor: what is written here could otherwise fill a file.
     rustix::stdio::dup2_stderr(&null)?;
     say_panics(monitor.try_clone()?);
-    // In a static binary the generators read /dev/urandom, which they must find open from now on.
-    getrandom::fill(&mut [0]).map_err(|error| anyhow!("reading random numbers: {error}"))?;
     let limits = sandbox::Limits { memory: policy::MEMORY_BEFORE_LOGIN, descriptors: policy::DESCRIPTORS };
     sandbox::drop_privileges(limits).context("giving up privileges")?;
     let runtime =
@@ -99,7 +97,7 @@ async fn converse(
     };
     let mut running = match running {
         Ok(running) => running,
-        Err(error) => return format!("{error:#}"),
+        Err(error) => return refusal::explain(&error),
     };
     let handle = running.handle();
     let mut patience = channel::HANG_UP_LIMIT;
@@ -133,5 +131,5 @@ async fn converse(
         }
     };
     let _ = tokio::time::timeout(patience, over).await;
-    end.map_or_else(|error| format!("{error:#}"), |()| "closed".into())
+    end.map_or_else(|error| refusal::explain(&error), |()| "closed".into())
 }

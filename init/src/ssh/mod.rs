@@ -12,6 +12,7 @@
 //!      │                 presented.rs   keys and certificates that are presented; certificate.rs what the latter allow
 //!      └─ sshd-connection  nobody, confined:
 //!                        connection.rs  that process's life: what it gives up, orderly end
+//!                        refusal.rs     why an old client was turned away
 //!                        socket.rs      the client's bytes as russh reads them
 //!                        protocol.rs    russh's handler: what the client says
 //!                        channel.rs     one session of it: terminal, environment, process, exit
@@ -39,6 +40,7 @@ pub mod monitor;
 pub mod policy;
 pub mod presented;
 mod protocol;
+mod refusal;
 pub mod session;
 mod socket;
 pub mod subsystem;

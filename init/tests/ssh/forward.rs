@@ -324,3 +324,60 @@ fn options_of_a_key_bound_what_is_forwarded() {
     let output = server.ssh(&args).env("SSH_AUTH_SOCK", agent).output().unwrap();
     assert_eq!(said(&output), "none\n");
 }
+
+#[test]
+fn what_is_forwarded_is_in_the_log_a_line_each_and_a_flood_is_counted() {
+    let server = Server::on_a_machine();
+    keygen(&server.file("id"), "ed25519");
+    let (target, port) = (reverser(), free_port());
+    let (_agent, agent) = server.agent();
+    let path = |name: &str| server.file(name).display().to_string();
+    let start = |args: &[&str]| {
+        let options = ["-o", "PreferredAuthentications=password"];
+        let ssh = server.client(&[], "root", &[&options, args].concat());
+        let mut command = Command::new("sshpass");
+        command.args(["-p", "correct horse"]).arg(ssh.get_program()).args(ssh.get_args());
+        command.env("SSH_AUTH_SOCK", &agent).stdin(Stdio::null());
+        Running(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
+    };
+    // With a log of its own, so there is nobody else's line in it.
+    let log = || std::fs::read_to_string(server.file("run/rescue/log")).unwrap_or_default();
+    let mut ssh = start(&[
+        "-A",
+        "-R",
+        &format!("{port}:127.0.0.1:{target}"),
+        "-R",
+        &format!("{}:127.0.0.1:{target}", path("remote")),
+        "--",
+        "ssh-add -l; echo; sleep 60",
+    ]);
+    ssh.0.stdout.as_mut().unwrap().read_exact(&mut [0; 60]).unwrap();
+    let visitor = connected(port);
+    let from = visitor.local_addr().unwrap();
+    assert_eq!(exchange(visitor, b"ab"), b"ba");
+    let mut visitor = UnixStream::connect(path("remote")).unwrap();
+    visitor.shutdown(Shutdown::Write).unwrap();
+    visitor.read_to_end(&mut Vec::new()).unwrap();
+    for line in [
+        format!("gets a connection from {from} to 127.0.0.1:{port}"),
+        format!("gets a connection to {:?}", path("remote")),
+        "has its agent asked".into(),
+    ] {
+        assert!(
+            log().lines().any(|l| l.contains("sshd: root from ") && l.ends_with(&line)),
+            "{line}: {}",
+            log()
+        );
+    }
+    // Hundreds, of which none that is told hides a login.
+    for _ in 0..300 {
+        assert_eq!(exchange(connected(port), b"x"), b"x");
+    }
+    drop(ssh);
+    until("the connection has ended", || log().contains(" ended: "));
+    let log = log();
+    let told = log.lines().filter(|l| l.contains("gets a connection from")).count();
+    let held = log.lines().filter_map(|l| l.split_once(" more lines of what is forwarded"));
+    let held: usize = held.map(|(l, _)| l.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+    assert!(held > 0 && told + held >= 301 && told + held <= 310, "{told} and {held}: {log}");
+}

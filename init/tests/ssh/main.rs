@@ -3,8 +3,10 @@
 
 mod clients;
 mod forward;
+mod libraries;
 mod life;
 mod login;
+mod security_keys;
 mod server;
 mod sessions;
 mod transfer;

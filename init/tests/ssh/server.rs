@@ -1,7 +1,8 @@
 //! A server of its own for a test, and OpenSSH's client for it.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -62,6 +63,30 @@ impl Server {
         Self { child, address, folder }
     }
 
+    /// As on a rescued machine, without a document: root has a password, and `run/rescue` is in the folder.
+    pub(crate) fn on_a_machine() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("ssh")).unwrap();
+        std::fs::create_dir_all(path("run/rescue")).unwrap();
+        std::fs::write(path("passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
+        std::fs::write(path("shadow"), format!("root:{HASH}:19000:0:99999:7:::\n")).unwrap();
+        std::fs::set_permissions(path("shadow"), PermissionsExt::from_mode(0o600)).unwrap();
+        // A port that was free a moment ago may be somebody's by now.
+        let mut tries = 0;
+        let (child, address) = loop {
+            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            if let Some(child) = try_machine(folder.path(), address) {
+                break (child, address);
+            }
+            tries += 1;
+            assert!(tries < 5, "no server listens");
+        };
+        let public = keygen_public(&path("ssh/ssh_host_ed25519_key"));
+        std::fs::write(path("known_hosts"), format!("[127.0.0.1]:{} {public}\n", address.port())).unwrap();
+        Self { child, address, folder }
+    }
+
     pub(crate) fn listen(folder: &Path, address: &str, more: &[&str]) -> (Child, SocketAddr) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rescue"))
             .args(["sshd", "--listen", address, "--device"])
@@ -118,6 +143,33 @@ impl Server {
         command.args(["-p", password]).arg(ssh.get_program()).args(ssh.get_args());
         command.stdin(Stdio::null()).output().unwrap()
     }
+}
+
+/// Starts a server in a mount namespace in which `folder` holds what it finds in /etc and /run, and waits until
+/// it listens.
+pub(crate) fn machine(folder: &Path, address: SocketAddr) -> Child {
+    try_machine(folder, address).expect("it listens")
+}
+
+fn try_machine(folder: &Path, address: SocketAddr) -> Option<Child> {
+    let script = r#"
+        set -e
+        for part in passwd shadow; do mount --bind "$1/$part" "/etc/$part"; done
+        mount --bind "$1/ssh" /etc/ssh
+        mount --bind "$1/run" /run
+        exec "$2" sshd --listen "$3""#;
+    let mut child = Command::new("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(folder)
+        .args([env!("CARGO_BIN_EXE_rescue"), &address.to_string()])
+        .spawn()
+        .unwrap();
+    let mut ended = false;
+    until("it listens", || {
+        ended = child.try_wait().unwrap().is_some();
+        ended || TcpStream::connect(address).is_ok()
+    });
+    (!ended).then_some(child)
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

@@ -173,6 +173,7 @@ fn contents(reader: &Reader<'_>, whole: bool) -> ProbeReport {
                 let others: Vec<&SignatureReport> = findings.iter().map(|(s, _)| s).collect();
                 let code = signature.kind == "dos" && verdict::is_boot_code(&others, &found, reader.size());
                 if !code {
+                    findings.retain(|(other, _)| !verdict::is_of_a_partition(other, &found));
                     findings.push((signature, None));
                     partitions = found;
                 }

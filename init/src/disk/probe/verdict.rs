@@ -70,6 +70,15 @@ pub(super) fn is_boot_code(
     signatures.iter().filter(boots).any(|s| s.proof > Proof::Magic && s.offset < 512) && !(apart && inside)
 }
 
+/// Whether a signature at the front of a disk is that of a partition which begins where the disk does, as the
+/// first one of BSD and Sun labels may: the label is in sectors that its file system leaves free.
+pub(super) fn is_of_a_partition(signature: &SignatureReport, partitions: &[PartitionReport]) -> bool {
+    partitions
+        .iter()
+        .filter(|p| p.start == 0)
+        .any(|p| signature.offset < p.size && signature.size.is_none_or(|own| own <= p.size))
+}
+
 /// What looking at more than the superblock told.
 pub(super) fn confirmed(signature: &mut SignatureReport, alive: bool) {
     if alive {

@@ -8,7 +8,10 @@ mod bsd;
 mod gpt;
 mod gpt_names;
 mod ldm;
+mod mac;
 mod mbr;
+mod sgi;
+mod sun;
 
 use rescue_schema::report::{PartitionReport, SignatureReport};
 
@@ -64,8 +67,10 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<Table> {
     if let Some((signature, partitions)) = dos {
         return finish(reader, signature, partitions);
     }
-    if let Some((signature, partitions)) = bsd::probe(reader)? {
-        return finish(reader, signature, partitions);
+    for probe in [sgi::probe, bsd::probe, sun::probe, mac::probe] {
+        if let Some((signature, partitions)) = probe(reader)? {
+            return finish(reader, signature, partitions);
+        }
     }
     gpt.map(|_| None)
 }

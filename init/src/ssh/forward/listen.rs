@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
 
-use super::super::monitor::messages::Request;
+use super::super::monitor::messages::{Reply, Request};
 use super::{Forwards, Listener, MAX_LISTENERS, MAX_STREAMS, Open};
 use crate::sys::ready;
 
@@ -119,22 +119,31 @@ impl Forwards {
         place: &Place,
         handle: &Handle,
     ) {
-        let task = |socket| {
-            let accepting = Arc::clone(self).accept(socket, place.clone(), handle.clone());
+        let task = |(at, socket)| {
+            // The agent's has none.
+            let name = names.get(at).cloned();
+            let accepting = Arc::clone(self).accept(socket, name, place.clone(), handle.clone());
             tokio::spawn(accepting).abort_handle()
         };
-        let tasks = sockets.into_iter().map(task).collect();
+        let tasks = sockets.into_iter().enumerate().map(task).collect();
         self.lock().listeners.push(Listener { name, sockets: names, tasks });
     }
 
-    async fn accept(self: Arc<Self>, socket: AsyncFd<OwnedFd>, place: Place, handle: Handle) {
+    async fn accept(
+        self: Arc<Self>,
+        socket: AsyncFd<OwnedFd>,
+        name: Option<String>,
+        place: Place,
+        handle: Handle,
+    ) {
         loop {
             let Ok(mut ready) = socket.readable().await else { return };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match ready.try_io(|socket| Ok(acceptfrom_with(socket, flags)?)) {
                 Ok(Ok((accepted, peer))) => {
                     let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    self.take(accepted, peer, &place, &handle);
+                    let came = Request::Came { to: name.clone(), from: peer };
+                    self.take(accepted, (came, peer), &place, &handle);
                 }
                 Ok(Err(error)) => match Errno::from_io_error(&error) {
                     Some(Errno::INTR | Errno::CONNABORTED) => {}
@@ -146,7 +155,13 @@ impl Forwards {
     }
 
     /// Offers somebody who has come to the client.
-    fn take(self: &Arc<Self>, accepted: OwnedFd, peer: Option<SocketAddr>, place: &Place, handle: &Handle) {
+    fn take(
+        self: &Arc<Self>,
+        accepted: OwnedFd,
+        (came, peer): (Request, Option<SocketAddr>),
+        place: &Place,
+        handle: &Handle,
+    ) {
         {
             let mut state = self.lock();
             if state.streams.len() + state.coming >= MAX_STREAMS {
@@ -156,6 +171,11 @@ impl Forwards {
         }
         let (forwards, place, handle) = (Arc::clone(self), place.clone(), handle.clone());
         tokio::spawn(async move {
+            // Asked and not told: whoever comes by the thousand waits for the monitor's pen.
+            if !matches!(forwards.monitor.ask(&came).await, Ok((Reply::Accepted {}, _))) {
+                forwards.lock().coming -= 1;
+                return;
+            }
             let opened = match &place {
                 Place::Tcp { address, port } => {
                     let (from, from_port) = peer.map_or_else(

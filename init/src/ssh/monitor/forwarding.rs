@@ -3,10 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::io::Errno;
 
 use super::messages::{List, Reply};
+use super::ration::Ration;
 use crate::ssh::auth::Grant;
 use crate::ssh::forward::{Open, Opened, Sockets, resolve};
 use crate::sys::{files, log};
@@ -23,11 +25,12 @@ pub(super) struct Forwarding {
     sockets: Sockets,
     /// At which it listens.
     ports: Vec<SocketAddr>,
+    lines: Ration,
 }
 
 impl Forwarding {
     pub(super) fn new(from: String) -> Self {
-        Self { from, sockets: Sockets::default(), ports: Vec::new() }
+        Self { from, sockets: Sockets::default(), ports: Vec::new(), lines: Ration::new(Instant::now()) }
     }
 
     /// Where the agent answers.
@@ -42,7 +45,7 @@ impl Forwarding {
     }
 
     /// What is known here of a host.
-    pub(super) fn find(&self, grant: &Grant, host: &str, port: u32) -> Reply {
+    pub(super) fn find(&mut self, grant: &Grant, host: &str, port: u32) -> Reply {
         if !grant.options.may_open(host, port) {
             self.note(grant, &format!("may not connect to {host:?}:{port}"));
             return not_opened(Errno::PERM);
@@ -92,8 +95,41 @@ impl Forwarding {
         self.sockets.remove(Path::new(name));
     }
 
-    fn note(&self, grant: &Grant, what: &str) {
-        log::note("sshd", &format!("{} from {} {what}", grant.account.name, self.from));
+    /// Takes note of somebody who has come to a socket of this connection's; false where there is none of
+    /// that name, or no more.
+    pub(super) fn came(&mut self, grant: &Grant, to: Option<&str>, from: Option<SocketAddr>) -> bool {
+        let is_its_own = match to {
+            None => self.agent().is_some(),
+            Some(name) => self.listening().iter().any(|own| own == name),
+        };
+        if !is_its_own {
+            return false;
+        }
+        match (to, from) {
+            (None, _) => self.note(grant, "has its agent asked"),
+            (Some(to), Some(from)) => self.note(grant, &format!("gets a connection from {from} to {to}")),
+            (Some(to), None) => self.note(grant, &format!("gets a connection to {to:?}")),
+        }
+        true
+    }
+
+    /// Says at the end what was not said one by one.
+    pub(super) fn end(&mut self) {
+        let withheld = self.lines.withheld();
+        self.note_withheld(withheld);
+    }
+
+    fn note(&mut self, grant: &Grant, what: &str) {
+        if let Some(withheld) = self.lines.take(Instant::now()) {
+            self.note_withheld(withheld);
+            log::note("sshd", &format!("{} from {} {what}", grant.account.name, self.from));
+        }
+    }
+
+    fn note_withheld(&self, count: u32) {
+        if count > 0 {
+            log::note("sshd", &format!("{count} more lines of what is forwarded for {}", self.from));
+        }
     }
 }
 
@@ -173,5 +209,14 @@ mod tests {
         assert!(matches!(reply, Reply::NotOpened { error: 1 }) && socket.is_none());
         assert!(matches!(forwarding.find(&bound, "db", 1), Reply::NotOpened { error: 1 }));
         assert!(forwarding.agent().is_none());
+        assert!(!forwarding.came(&bound, None, None));
+        let own = Open::Listen { host: "localhost".into(), address: "127.0.0.1:0".parse().unwrap() };
+        let (reply, _socket) = forwarding.open(&grant(""), &own);
+        let Reply::Opened { port } = reply else { panic!("no socket") };
+        let name = format!("127.0.0.1:{port}");
+        assert!(forwarding.came(&bound, Some(&name), None));
+        assert!(!forwarding.came(&bound, Some("127.0.0.1:1"), None));
+        forwarding.remove(&name);
+        assert!(!forwarding.came(&bound, Some(&name), None));
     }
 }

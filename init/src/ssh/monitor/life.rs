@@ -17,13 +17,13 @@ use russh::keys::PrivateKey;
 
 use super::forwarding::Forwarding;
 use super::login::Login;
-use super::messages::{Ended, Field, List, MAX_MESSAGE, Reply, Request, What};
+use super::messages::{Ended, Field, List, MAX_MESSAGE, Reply, Request};
 use super::record::Record;
 use crate::ssh::auth::Gate;
 use crate::ssh::control::Control;
 use crate::ssh::forward::Open;
-use crate::ssh::session::{self, Ends, Start, Terminal};
-use crate::ssh::{channel, policy, subsystem};
+use crate::ssh::policy;
+use crate::ssh::session;
 use crate::sys::process::{self, How};
 use crate::sys::{log, sandbox, seqpacket, signals::Signals, spawn};
 
@@ -47,26 +47,26 @@ pub struct Server {
 }
 
 /// A process that the monitor has started, and where its end is told.
-struct Running {
-    session: u32,
-    end: OwnedFd,
+pub(super) struct Running {
+    pub(super) session: u32,
+    pub(super) end: OwnedFd,
     /// For the record; nothing for what the server itself has started.
-    what: Option<String>,
+    pub(super) what: Option<String>,
 }
 
-struct Monitor<'a> {
+pub(super) struct Monitor<'a> {
     socket: OwnedFd,
-    login: Login<'a>,
-    forwarding: Forwarding,
-    record: Record,
+    pub(super) login: Login<'a>,
+    pub(super) forwarding: Forwarding,
+    pub(super) record: Record,
     from: String,
     /// Its number until it has been waited for.
     connection: Option<u32>,
-    peer: SocketAddr,
-    local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
     /// By process id.
-    running: BTreeMap<u32, Running>,
-    sessions: u32,
+    pub(super) running: BTreeMap<u32, Running>,
+    pub(super) sessions: u32,
     why: Option<String>,
 }
 
@@ -163,6 +163,7 @@ pub(in crate::ssh) fn run(
         }
     }
     monitor.kill_connection(Signal::SIGKILL);
+    monitor.forwarding.end();
     let who = monitor.login.grant().map_or(String::new(), |g| format!(" of {}", g.account.name));
     let why = monitor.why.unwrap_or_else(|| "closed".into());
     log::note("sshd", &format!("connection{who} from {from} ended: {why}"));
@@ -268,6 +269,13 @@ impl Monitor<'_> {
                 self.record.listening(self.forwarding.listening());
                 return Ok(());
             }
+            Request::Came { to, from } => {
+                let grant = self.login.grant().ok_or("a visitor before a login")?;
+                match self.forwarding.came(grant, to.as_deref(), from) {
+                    true => Reply::Accepted {},
+                    false => Reply::Refused {},
+                }
+            }
             Request::Farewell { why } => {
                 self.why = Some(why.chars().take(200).collect());
                 return Ok(());
@@ -278,119 +286,8 @@ impl Monitor<'_> {
     }
 
     /// A reply that cannot be sent is for nobody: the process is gone, or does not read.
-    fn say(&self, reply: &Reply, descriptors: &[BorrowedFd<'_>]) {
+    pub(super) fn say(&self, reply: &Reply, descriptors: &[BorrowedFd<'_>]) {
         let _ = seqpacket::send(&self.socket, &reply.encode(), descriptors);
-    }
-
-    fn start(
-        &mut self,
-        what: What,
-        terminal: Option<Terminal>,
-        agent: bool,
-        mut environment: Vec<(String, String)>,
-    ) -> Result<(), &'static str> {
-        let grant = self.login.grant().ok_or("a session before a login")?;
-        if terminal.is_some() && !grant.options.pty {
-            return Err("a terminal that its key forbids");
-        }
-        if environment.iter().any(|(name, value)| !channel::may_set(name, value)) {
-            return Err("a variable that no client sets");
-        }
-        let text = terminal.as_ref().map_or("", |t| t.name.as_str());
-        if matches!(&what, What::Command(line) if line.contains(&0)) || text.contains('\0') {
-            return Err("a command with a zero byte");
-        }
-        if self.running.len() >= policy::MAX_SESSIONS {
-            self.say(&Reply::Failed {}, &[]);
-            return Ok(());
-        }
-        if let Some(path) = self.forwarding.agent().filter(|_| agent) {
-            environment.push(("SSH_AUTH_SOCK".into(), path.to_string_lossy().into_owned()));
-        }
-        let (peer, local) = (self.peer, self.local);
-        let (client, server) = (peer.ip().to_canonical(), local.ip().to_canonical());
-        environment
-            .push(("SSH_CONNECTION".into(), format!("{client} {} {server} {}", peer.port(), local.port())));
-        environment.push(("SSH_CLIENT".into(), format!("{client} {} {}", peer.port(), local.port())));
-        let name = match &what {
-            What::Shell => "shell".to_string(),
-            What::Command(_) => "command".to_string(),
-            What::Subsystem(name) => name.clone(),
-        };
-        let (original, command, role) = match &what {
-            What::Shell => (None, None, None),
-            What::Command(line) => {
-                (Some(String::from_utf8_lossy(line).into_owned()), Some(line.as_slice()), None)
-            }
-            What::Subsystem(name) => match subsystem::find(name) {
-                Some(subsystem) => (Some(format!("rescue {}", subsystem.role)), None, Some(subsystem.role)),
-                None => {
-                    self.say(&Reply::Failed {}, &[]);
-                    return Ok(());
-                }
-            },
-        };
-        let (command, role) = match &grant.options.command {
-            Some(forced) => {
-                environment.extend(original.map(|line| ("SSH_ORIGINAL_COMMAND".to_string(), line)));
-                (Some(forced.as_bytes()), None)
-            }
-            None => (command, role),
-        };
-        let (account, terminal) = (&grant.account, terminal.as_ref());
-        let start = Start { account, command, role, terminal, environment: &environment };
-        let begun = self.begin(&start);
-        let (pid, mut running, mut descriptors) = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
-                log::note("sshd", &format!("starting {}: {error}", start.account.shell.display()));
-                self.say(&Reply::Failed {}, &[]);
-                return Ok(());
-            }
-        };
-        running.what = Some(name);
-        let (mut running, mut greeting) = (vec![(pid, running)], false);
-        if let (Some(terminal), None, None) = (start.terminal, start.command, start.role)
-            && let Ok((more, output, end)) = self.greet(&start, terminal)
-        {
-            greeting = true;
-            running.push(more);
-            descriptors.extend([output, end]);
-        }
-        let session = self.sessions;
-        self.sessions = self.sessions.wrapping_add(1);
-        self.running.extend(running);
-        self.note_running();
-        let descriptors: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        self.say(&Reply::Started { session, greeting }, &descriptors);
-        Ok(())
-    }
-
-    /// Starts a session's process: what is known of it, and what the connection's process gets.
-    fn begin(&self, start: &Start<'_>) -> std::io::Result<(u32, Running, Vec<OwnedFd>)> {
-        let (told, end) = session::end()?;
-        let started = session::start(start)?;
-        let mut descriptors = match started.ends {
-            Ends::Terminal(master) => vec![master],
-            Ends::Pipes { input, output, error } => vec![input, output, error],
-        };
-        descriptors.push(told);
-        Ok((started.child.id(), Running { session: self.sessions, end, what: None }, descriptors))
-    }
-
-    fn greet(
-        &self,
-        start: &Start<'_>,
-        terminal: &Terminal,
-    ) -> std::io::Result<((u32, Running), OwnedFd, OwnedFd)> {
-        let (told, end) = session::end()?;
-        let (child, output) = session::status(start.account, terminal.size.columns)?;
-        Ok(((child.id(), Running { session: u32::MAX, end, what: None }), output, told))
-    }
-
-    fn note_running(&mut self) {
-        let running = self.running.values().filter_map(|running| running.what.clone()).collect();
-        self.record.running(running);
     }
 
     fn signal(&self, session: u32, signal: rustix::process::Signal) -> Result<(), &'static str> {

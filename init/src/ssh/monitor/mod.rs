@@ -23,7 +23,9 @@ mod forwarding;
 mod life;
 mod login;
 pub mod messages;
+mod ration;
 mod record;
+mod start;
 
 pub(super) use client::Client;
 pub use life::Server;

@@ -11,13 +11,18 @@
 //! E
 //! ```
 
+mod announced;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+
+use announced::{Thing, Times};
 
 /// Longest line in bytes; a name has at most 255.
 const MAX_LINE: usize = 1024;
@@ -422,125 +427,5 @@ impl<I: Read, O: Write> Talk<I, O> {
         line.push(b'\n');
         self.say(&line)?;
         self.answer()
-    }
-}
-
-/// When something was changed and read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Times {
-    changed: u64,
-    accessed: u64,
-}
-
-impl Times {
-    /// `<seconds> <microseconds> <seconds> <microseconds>`.
-    fn parse(line: &[u8]) -> Option<Self> {
-        let mut words = std::str::from_utf8(line).ok()?.split(' ');
-        let changed = words.next()?.parse().ok()?;
-        let accessed = words.nth(1)?.parse().ok()?;
-        words.next()?.parse::<u32>().ok()?;
-        // What the kernel's clock can hold.
-        (changed <= 1 << 33 && accessed <= 1 << 33 && words.next().is_none())
-            .then_some(Self { changed, accessed })
-    }
-
-    fn set(self, file: &File) -> io::Result<()> {
-        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        file.set_times(
-            std::fs::FileTimes::new().set_modified(at(self.changed)).set_accessed(at(self.accessed)),
-        )
-    }
-}
-
-/// What is announced.
-#[derive(Debug, PartialEq, Eq)]
-struct Thing {
-    mode: u32,
-    size: u64,
-    name: OsString,
-}
-
-impl Thing {
-    /// `<mode, octal> <size> <name>`. A name that would leave the folder is none.
-    fn parse(line: &[u8]) -> Option<Self> {
-        let mut words = line.splitn(3, |b| *b == b' ');
-        let text = |word: Option<&[u8]>| word.and_then(|w| std::str::from_utf8(w).ok()).map(str::to_string);
-        let (mode, size) = (text(words.next())?, text(words.next())?);
-        let name = words.next()?;
-        let mode = u32::from_str_radix(&mode, 8).ok().filter(|m| *m <= 0o7777)?;
-        let size = size.parse().ok().filter(|size| i64::try_from(*size).is_ok())?;
-        let bad =
-            name.is_empty() || name == b"." || name == b".." || name.iter().any(|b| matches!(b, b'/' | 0));
-        (!bad).then(|| Self { mode, size, name: OsString::from_vec(name.to_vec()) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_climb_and_sizes_that_are_none_are_refused() {
-        assert_eq!(Thing::parse(b"0644 3 a b").unwrap().name, "a b");
-        for bad in [
-            &b"0644 3 .."[..],
-            b"0644 3 .",
-            b"0644 3 a/b",
-            b"0644 3 /etc/passwd",
-            b"0644 3 ",
-            b"0644 3",
-            b"0644 -1 a",
-            b"0644 99999999999999999999 a",
-            b"0644 18446744073709551615 a",
-            b"10644 3 a",
-            b"09 3 a",
-            b"",
-        ] {
-            assert_eq!(Thing::parse(bad), None, "{}", String::from_utf8_lossy(bad));
-        }
-        assert_eq!(Times::parse(b"7 0 9 0"), Some(Times { changed: 7, accessed: 9 }));
-        for bad in [&b"7 0 9"[..], b"7 0 9 0 0", b"-7 0 9 0", b"18446744073709551615 0 9 0"] {
-            assert_eq!(Times::parse(bad), None);
-        }
-    }
-
-    fn feed(options: Options, target: &Path, input: &[u8]) -> (io::Result<bool>, Vec<u8>) {
-        let mut output = Vec::new();
-        (receive(options, target, input, &mut output), output)
-    }
-
-    #[test]
-    fn a_hostile_sender_writes_nowhere_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let inside = folder.path().join("in");
-        std::fs::create_dir(&inside).unwrap();
-        let all = Options { recursive: true, preserve: true, folder: false };
-        for input in [
-            &b"C0644 1 ../x\nx\0"[..],
-            b"D0755 0 ..\nC0644 1 x\nx\0E\n",
-            b"D0755 0 a/../..\nE\n",
-            b"E\n",
-            b"C0644 5 x\nx",
-            b"X\n",
-            b"T1\n",
-        ] {
-            let (result, _) = feed(all.clone(), &inside, input);
-            assert!(result.is_err(), "{}", String::from_utf8_lossy(input));
-        }
-        assert!(feed(Options::default(), &inside, b"D0755 0 a\nE\n").0.is_err());
-        assert!(feed(all.clone(), &inside, &[b'C'; 5000]).0.is_err());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        let deep = "D0755 0 a\n".repeat(MAX_DEPTH + 1);
-        assert!(feed(all, &inside, deep.as_bytes()).0.is_err());
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_written_is_said_and_the_next_one_comes() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("a")).unwrap();
-        let (result, said) = feed(Options::default(), folder.path(), b"C0644 1 a\nC0600 2 b\nyz\0");
-        assert!(!result.unwrap());
-        assert!(String::from_utf8_lossy(&said).contains("a: Is a directory\n"));
-        assert_eq!(std::fs::read(folder.path().join("b")).unwrap(), b"yz");
     }
 }

@@ -7,9 +7,16 @@
 //!
 //! To add a request: its variant here, and its arm in `Monitor::answer`.
 
+mod field;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 
 use zeroize::Zeroizing;
+
+use field::put_list;
+pub(crate) use field::{Field, List, Rest};
 
 use crate::ssh::forward::Open;
 use crate::ssh::session::Terminal;
@@ -18,142 +25,6 @@ use crate::sys::pty;
 /// Longest message in bytes. The longest that is needed is a command: the kernel takes 128 KiB for one
 /// argument (execve(2), `MAX_ARG_STRLEN`).
 pub(crate) const MAX_MESSAGE: usize = 160 << 10;
-/// Most elements of a list.
-const MAX_LIST: usize = 256;
-
-/// What is not there yet of a message that is read.
-pub(crate) struct Rest<'a>(&'a [u8]);
-
-impl<'a> Rest<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(count)?;
-        self.0 = tail;
-        Some(head)
-    }
-}
-
-/// A kind of field.
-pub(crate) trait Field: Sized {
-    /// Appends it to a message.
-    fn put(&self, to: &mut Vec<u8>);
-    /// Takes it from a message; none when it is malformed.
-    fn take(from: &mut Rest<'_>) -> Option<Self>;
-}
-
-impl Field for u8 {
-    fn put(&self, to: &mut Vec<u8>) {
-        to.push(*self);
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        from.take(1)?.first().copied()
-    }
-}
-
-impl Field for bool {
-    fn put(&self, to: &mut Vec<u8>) {
-        to.push(u8::from(*self));
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        match u8::take(from)? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-}
-
-impl Field for u16 {
-    fn put(&self, to: &mut Vec<u8>) {
-        to.extend_from_slice(&self.to_be_bytes());
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        Some(Self::from_be_bytes(from.take(2)?.try_into().ok()?))
-    }
-}
-
-impl Field for u32 {
-    fn put(&self, to: &mut Vec<u8>) {
-        to.extend_from_slice(&self.to_be_bytes());
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        Some(Self::from_be_bytes(from.take(4)?.try_into().ok()?))
-    }
-}
-
-impl Field for Vec<u8> {
-    fn put(&self, to: &mut Vec<u8>) {
-        // A longer one makes a message that is over the limit, which is not sent.
-        u32::try_from(self.len()).unwrap_or(u32::MAX).put(to);
-        to.extend_from_slice(self);
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        let length = usize::try_from(u32::take(from)?).ok()?;
-        Some(from.take(length)?.to_vec())
-    }
-}
-
-impl Field for String {
-    fn put(&self, to: &mut Vec<u8>) {
-        u32::try_from(self.len()).unwrap_or(u32::MAX).put(to);
-        to.extend_from_slice(self.as_bytes());
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        Self::from_utf8(Vec::take(from)?).ok()
-    }
-}
-
-impl Field for Zeroizing<Vec<u8>> {
-    fn put(&self, to: &mut Vec<u8>) {
-        (**self).put(to);
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        Vec::take(from).map(Self::new)
-    }
-}
-
-impl<T: Field> Field for Option<T> {
-    fn put(&self, to: &mut Vec<u8>) {
-        self.is_some().put(to);
-        if let Some(value) = self {
-            value.put(to);
-        }
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        match bool::take(from)? {
-            true => Some(Some(T::take(from)?)),
-            false => Some(None),
-        }
-    }
-}
-
-impl<A: Field, B: Field> Field for (A, B) {
-    fn put(&self, to: &mut Vec<u8>) {
-        self.0.put(to);
-        self.1.put(to);
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        Some((A::take(from)?, B::take(from)?))
-    }
-}
-
-/// A list of what is not a byte.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct List<T>(pub(crate) Vec<T>);
-
-impl<T: Field> Field for List<T> {
-    fn put(&self, to: &mut Vec<u8>) {
-        put_list(&self.0, to);
-    }
-    fn take(from: &mut Rest<'_>) -> Option<Self> {
-        let count = usize::try_from(u32::take(from)?).ok().filter(|n| *n <= MAX_LIST)?;
-        (0..count).map(|_| T::take(from)).collect::<Option<Vec<T>>>().map(Self)
-    }
-}
-
-fn put_list<T: Field>(items: &[T], to: &mut Vec<u8>) {
-    u32::try_from(items.len()).unwrap_or(u32::MAX).put(to);
-    items.iter().for_each(|item| item.put(to));
-}
 
 impl Field for pty::Size {
     fn put(&self, to: &mut Vec<u8>) {
@@ -196,12 +67,12 @@ macro_rules! messages {
                 if bytes.len() > MAX_MESSAGE {
                     return None;
                 }
-                let mut rest = Rest(bytes);
+                let mut rest = Rest::new(bytes);
                 let message = match u8::take(&mut rest)? {
                     $( $tag => Self::$variant { $($field: Field::take(&mut rest)?),* }, )*
                     _ => return None,
                 };
-                rest.0.is_empty().then_some(message)
+                rest.is_empty().then_some(message)
             }
         }
     };
@@ -248,6 +119,13 @@ Request {
     /// A socket listens no more, by its address or its path; a file that was made for it is removed. Not
     /// answered.
     11 Remove { name: String }
+    /// Somebody has come to a socket that listens, the agent's where it has no name, and is to be led to the
+    /// client: for the log. Answered by `Accepted`, or by `Refused` where it listens no more.
+    12 Came {
+        to: Option<String>,
+        // Where from, if that has an address.
+        from: Option<SocketAddr>,
+    }
 } }
 
 messages! {
@@ -407,9 +285,9 @@ impl Field for Ended {
 impl Ended {
     /// Reads it whole.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut rest = Rest(bytes);
+        let mut rest = Rest::new(bytes);
         let ended = Self::take(&mut rest)?;
-        rest.0.is_empty().then_some(ended)
+        rest.is_empty().then_some(ended)
     }
 }
 
@@ -423,74 +301,4 @@ pub fn reread(bytes: &[u8]) {
         assert!(reply.encode().as_slice() == bytes, "{} is not written as it was read", reply.name());
     }
     let _ = Ended::decode(bytes);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn start() -> Request {
-        Request::Start {
-            what: What::Command(b"echo \xff".to_vec()),
-            terminal: Some(Terminal {
-                name: "xterm".into(),
-                size: pty::Size { columns: 80, rows: 24, width: 0, height: 0 },
-                modes: vec![(1, 3), (53, 1)],
-            }),
-            agent: true,
-            environment: List(vec![("LANG".into(), "C".into())]),
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_nothing_else_is() {
-        let whole = start().encode();
-        reread(&whole);
-        assert!(matches!(Request::decode(&whole), Some(Request::Start { environment, .. })
-            if environment.0 == [("LANG".to_string(), "C".to_string())]));
-        for end in 0..whole.len() {
-            assert!(Request::decode(&whole[..end]).is_none(), "{end}");
-        }
-        assert!(Request::decode(&[&whole[..], &[0]].concat()).is_none());
-        assert!(Request::decode(&[0]).is_none() && Request::decode(&[200]).is_none());
-    }
-
-    #[test]
-    fn sockets_are_asked_for_in_one_way() {
-        let address: SocketAddr = "[fe80::1%3]:22".parse().unwrap();
-        for what in [
-            Open::Connect { host: "a".into(), address },
-            Open::ConnectUnix("/a".into()),
-            Open::Ask("192.0.2.1:53".parse().unwrap()),
-            Open::Listen { host: String::new(), address: "[::]:0".parse().unwrap() },
-            Open::ListenUnix("/b".into()),
-            Open::Agent,
-        ] {
-            let bytes = Request::Open { what: what.clone() }.encode();
-            reread(&bytes);
-            assert!(matches!(Request::decode(&bytes), Some(Request::Open { what: read }) if read == what));
-        }
-        let mut odd = vec![10, 2, 0, 0, 0, 14];
-        odd.extend(b"192.0.2.001:53");
-        assert!(Request::decode(&odd).is_none());
-    }
-
-    #[test]
-    fn lengths_that_lie_cost_nothing() {
-        // A name of 4 GiB; a list of 4 billion; a message over the limit.
-        assert!(Request::decode(&[2, 255, 255, 255, 255, 1]).is_none());
-        assert!(Reply::decode(&[1, 255, 255, 255, 255]).is_none());
-        let request = Request::Password { user: String::new(), password: vec![0; MAX_MESSAGE].into() };
-        assert!(Request::decode(&request.encode()).is_none());
-    }
-
-    #[test]
-    fn an_end_is_told() {
-        for end in [Ended::Exit(42), Ended::Signal(15, true)] {
-            let mut bytes = Vec::new();
-            end.put(&mut bytes);
-            assert_eq!(Ended::decode(&bytes), Some(end));
-        }
-        assert_eq!(Ended::decode(&[]), None);
-    }
 }
