@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Command, Usage, disks, mount};
 use crate::disk::{mount as mounting, resolve, system};
-use crate::net::translate::{self, Translation, present};
+use crate::net::translate::{self, Translation};
+use crate::net::{cards, settle};
 use crate::sys::mounts;
 
 /// How long netd waits for it: drivers settle, disks spin up, a probe gives up.
@@ -65,7 +66,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
     let _alone = mount::alone()?;
     let disks = disks::look(only)?;
-    let cards = present::observe(Path::new("/"));
+    let cards = cards::observe(Path::new("/")).context("listing the cards")?;
     let mut elsewhere = None;
     let mut trouble = Vec::new();
     for root in resolve::flat(&disks) {
@@ -87,7 +88,7 @@ fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
                 for remark in &mut found.remarks {
                     remark.at = format!("{} {}", root.path, remark.at);
                 }
-                if present::any(&found.network, &cards) {
+                if settle::any(&found.network, &cards) {
                     return Ok(found);
                 }
                 elsewhere = elsewhere.or(Some(found));

@@ -9,7 +9,8 @@ use rescue_schema::network::{Kind, Network};
 use rescue_schema::paths;
 
 use super::{drivers, net_disk};
-use crate::net::translate::{self, cmdline, present};
+use crate::net::translate::{self, cmdline};
+use crate::net::{cards, glob, settle};
 use crate::sys;
 use crate::sys::cmdline::Cmdline;
 
@@ -109,23 +110,31 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Network> {
 /// A network for the cards of this machine, or for all of them where it is for none.
 fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
     // The network is that of this process, wherever its files are.
-    let mut cards = present::observe(Path::new("/"));
+    let root = Path::new("/");
+    let observe = || {
+        cards::observe(root).unwrap_or_else(|error| {
+            say(&format!("listing the cards: {error}"));
+            Vec::new()
+        })
+    };
+    let mut cards = observe();
+    let is_pattern = |name: &String| glob::is_pattern(name);
     let patterns =
-        network.links.iter().any(|l| l.kind == Kind::Ethernet && l.name.as_deref().is_some_and(has_pattern));
-    if patterns || !present::any(&network, &cards) {
+        network.links.iter().any(|l| l.kind == Kind::Ethernet && l.name.as_ref().is_some_and(is_pattern));
+    if patterns || !settle::any(&network, &cards) {
         // Drivers that are still loading bring cards; a pattern is for all of them.
         drivers::settled();
-        cards = present::observe(Path::new("/"));
+        cards = observe();
     }
     for card in &cards {
-        sys::log::note("netd", &format!("card {}", describe(card)));
+        sys::log::note("netd", &format!("card {card}"));
     }
     let why = if !translate::brings_address(&network) {
         "brings no address to any link"
-    } else if !present::any(&network, &cards) {
+    } else if !settle::any(&network, &cards) {
         "names only cards that are not here"
     } else {
-        let settled = present::settle(&network, &cards);
+        let settled = settle::settle(&network, &cards, &cards::pci_cards(root));
         match settled.validate("network") {
             Ok(()) if !settled.links.is_empty() => return settled,
             Ok(()) => "names only cards that are not here",
@@ -134,13 +143,4 @@ fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
     };
     say(&format!("{whose}: {why}; using DHCP on every link"));
     Network { links: Vec::new(), dns: network.dns }
-}
-
-fn has_pattern(name: &str) -> bool {
-    name.contains(['*', '?', '['])
-}
-
-fn describe(card: &present::Card) -> String {
-    let mac = card.mac.map(|mac| mac.to_string()).unwrap_or_default();
-    format!("{} {mac} {}", card.name, card.pci.as_deref().unwrap_or("not on PCI"))
 }

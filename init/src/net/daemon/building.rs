@@ -7,7 +7,7 @@ use rescue_schema::network::Network;
 
 use super::Daemon;
 use crate::net::build::{self, Step};
-use crate::net::cards::{Card, pci_cards};
+use crate::net::cards::{Card, is_part, pci_cards};
 use crate::net::control::Order;
 use crate::net::links::{self, is_card};
 use crate::net::matching;
@@ -133,8 +133,8 @@ impl Daemon<'_> {
             }
         }
         let cards = self.building.cards.values().map(|card| {
-            let controller = self.links.get(&card.index).and_then(|link| self.links.get(&link.controller?));
-            Card { hidden: controller.is_some_and(is_card), ..card.clone() }
+            let hidden = self.links.get(&card.index).is_some_and(|link| is_part(link, &self.links));
+            Card { hidden, ..card.clone() }
         });
         let cards: Vec<Card> = cards.collect();
         // Only an order among cards asks for those that have no driver yet.

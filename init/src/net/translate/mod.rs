@@ -26,7 +26,6 @@ mod keyfile;
 mod names;
 mod netplan;
 mod openstack;
-pub mod present;
 mod rc_conf;
 mod shell;
 mod systemd;
