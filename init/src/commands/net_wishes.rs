@@ -60,7 +60,7 @@ fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
         if said.links.is_empty() {
             return said;
         }
-        return here(said, "kernel command line", say);
+        return here(said, "kernel command line", root, say);
     }
     // Name servers alone come before the document's.
     let mut network = injected;
@@ -85,7 +85,7 @@ fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
                 network.dns.search.append(&mut own.dns.search);
                 own.dns = network.dns;
                 own.dns.servers.dedup();
-                return here(own, "the system on the disk", say);
+                return here(own, "the system on the disk", root, say);
             }
             Err(error) => say(&format!("rescue.network=from-disk: {error:#}; using DHCP on every link")),
         }
@@ -108,11 +108,11 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Network> {
 }
 
 /// A network for the cards of this machine, or for all of them where it is for none.
-fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
+fn here(network: Network, whose: &str, root: &Path, say: &dyn Fn(&str)) -> Network {
     // The network is that of this process, wherever its files are.
-    let root = Path::new("/");
+    let own = Path::new("/");
     let observe = || {
-        cards::observe(root).unwrap_or_else(|error| {
+        cards::observe(own).unwrap_or_else(|error| {
             say(&format!("listing the cards: {error}"));
             Vec::new()
         })
@@ -123,7 +123,7 @@ fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
         network.links.iter().any(|l| l.kind == Kind::Ethernet && l.name.as_ref().is_some_and(is_pattern));
     if patterns || !settle::any(&network, &cards) {
         // Drivers that are still loading bring cards; a pattern is for all of them.
-        drivers::settled();
+        drivers::settle(root);
         cards = observe();
     }
     for card in &cards {
@@ -134,7 +134,7 @@ fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
     } else if !settle::any(&network, &cards) {
         "names only cards that are not here"
     } else {
-        let settled = settle::settle(&network, &cards, &cards::pci_cards(root));
+        let settled = settle::settle(&network, &cards, &cards::pci_cards(own));
         match settled.validate("network") {
             Ok(()) if !settled.links.is_empty() => return settled,
             Ok(()) => "names only cards that are not here",

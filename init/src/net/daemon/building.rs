@@ -6,8 +6,9 @@ use std::io;
 use rescue_schema::network::Network;
 
 use super::Daemon;
+use super::fallback::Fallback;
 use crate::net::build::{self, Step};
-use crate::net::cards::{Card, is_part, pci_cards};
+use crate::net::cards::{Card, Pci, is_part, pci_cards};
 use crate::net::control::Order;
 use crate::net::links::{self, is_card};
 use crate::net::matching;
@@ -36,7 +37,7 @@ pub(super) struct Building {
 }
 
 impl Building {
-    fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self) {
         self.refused.clear();
         self.taken.clear();
     }
@@ -89,10 +90,15 @@ impl Daemon<'_> {
     /// Brings everything in line with the links that are there and with what is wished of them.
     fn reconcile(&mut self, lost: &BTreeSet<u32>) {
         let mut bound = Vec::new();
+        let (cards, pci) = self.observe_cards();
+        self.choose(&cards, &pci);
         for _ in 0..MOST_ROUNDS {
             bound = self.bind();
             let (steps, problems) = build::steps(&self.network, &bound, &self.links);
             self.building.problems = problems;
+            if self.is_fallback() {
+                self.building.problems.push(self.why_fallback());
+            }
             let mut taken = false;
             for step in steps {
                 if let Some(why) = self.building.refused.get(&step) {
@@ -123,8 +129,14 @@ impl Daemon<'_> {
 
     /// The index of the link of each wish.
     fn bind(&mut self) -> Vec<Option<u32>> {
-        if self.network.links.is_empty() {
-            return Vec::new();
+        let (cards, pci) = self.observe_cards();
+        build::bind(&self.network, &matching::find(&self.network, &cards, &pci), &self.links)
+    }
+
+    /// The cards, where anything is wished of some; and the places of all.
+    fn observe_cards(&mut self) -> (Vec<Card>, Vec<Pci>) {
+        if self.network.links.is_empty() && self.wished.links.is_empty() {
+            return (Vec::new(), Vec::new());
         }
         for link in self.links.values().filter(|link| is_card(link)) {
             let known = self.building.cards.get(&link.index);
@@ -138,9 +150,9 @@ impl Daemon<'_> {
         });
         let cards: Vec<Card> = cards.collect();
         // Only an order among cards asks for those that have no driver yet.
-        let counted = self.network.links.iter().any(|wish| wish.name.is_some());
+        let counted = self.wished.links.iter().any(|wish| wish.name.is_some());
         let pci = if counted { pci_cards(&self.settings.root) } else { Vec::new() };
-        build::bind(&self.network, &matching::find(&self.network, &cards, &pci), &self.links)
+        (cards, pci)
     }
 
     fn take(&mut self, step: &Step, bound: &[Option<u32>]) -> Result<(), String> {
@@ -198,7 +210,14 @@ impl Daemon<'_> {
 
     /// Something else is wished from now on. What stands and is still wished is not touched.
     pub(super) fn wish(&mut self, network: Network) {
+        self.wished = network.clone();
         self.network = network;
+        self.fallback = Fallback::Off;
+        self.begin_anew();
+    }
+
+    /// Another network is in effect from now on.
+    pub(super) fn begin_anew(&mut self) {
         self.building.begin_anew();
         self.look_at_links(&BTreeSet::new());
     }

@@ -16,13 +16,13 @@ const MAX_NETWORK: usize = 64 << 10;
 /// engineer's, and its lease would run out.
 pub(super) fn earlier(settings: &Settings<'_>) -> Option<Network> {
     let bytes = read_capped(&settings.ladder, MAX_NETWORK).ok()?;
-    serde_json::from_slice(&bytes).ok().filter(|_| settings.network.links.is_empty())
+    serde_json::from_slice(&bytes).ok()
 }
 
 impl Daemon<'_> {
     /// Goes on from where an earlier run was.
     pub(super) fn climb_back(&mut self) {
-        if let Some(network) = &self.climbed {
+        if let Some(network) = self.climbed.as_ref().filter(|_| self.wished.links.is_empty()) {
             self.network = network.clone();
         }
     }
@@ -64,7 +64,8 @@ impl Daemon<'_> {
                     (self.settings.say)(&format!("writing {}: {error}", self.settings.ladder.display()));
                 }
                 self.climbed = Some((*network).clone());
-                self.wish(*network);
+                self.network = *network;
+                self.begin_anew();
             }
         }
     }

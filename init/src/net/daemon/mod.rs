@@ -5,6 +5,7 @@
 
 mod building;
 mod climb;
+mod fallback;
 mod port;
 mod publish;
 mod standing;
@@ -21,6 +22,7 @@ use rescue_schema::report::NetReport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::building::Building;
+use self::fallback::Fallback;
 use self::port::Port;
 pub use self::port::Role;
 use super::control::Control;
@@ -48,6 +50,8 @@ pub struct Settings<'a> {
     pub reload: &'a dyn Fn() -> Result<Network, String>,
     /// The folder below which /sys is looked at.
     pub root: PathBuf,
+    /// Whether the drivers of the cards that were there at the start have settled.
+    pub settled: &'a dyn Fn() -> bool,
     /// Loads a kernel module with these parameters, or says why not.
     pub load: &'a dyn Fn(&str, &str) -> Result<(), String>,
     /// Takes lines for the log.
@@ -57,7 +61,10 @@ pub struct Settings<'a> {
 struct Daemon<'a> {
     settings: Settings<'a>,
     /// What is wished now.
+    wished: Network,
+    /// What is in effect of it: the same, or what is made of nothing said while it waits for its cards.
     network: Network,
+    fallback: Fallback,
     /// What the ladder made of nothing said, and when it is to be looked at again.
     climbed: Option<Network>,
     look_again: Option<Duration>,
@@ -86,7 +93,9 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
     let mut monitor = Monitor::open()?;
     let mut daemon = Daemon {
         climbed: climb::earlier(&settings),
-        network: std::mem::take(&mut settings.network),
+        network: settings.network.clone(),
+        wished: std::mem::take(&mut settings.network),
+        fallback: Fallback::Off,
         look_again: None,
         netlink: Netlink::open()?,
         links: BTreeMap::new(),
@@ -111,6 +120,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
     daemon.look_at_everything()?;
     loop {
         daemon.timers();
+        daemon.drivers();
         daemon.climb();
         daemon.publish();
         daemon.rest();
@@ -286,7 +296,8 @@ impl Daemon<'_> {
         control: Option<&Control>,
     ) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
         let deadline = self.ports.values().filter_map(Port::deadline);
-        let deadline = deadline.chain(self.publish_deadline()).chain(self.climbs_at()).min();
+        let deadline = deadline.chain(self.publish_deadline()).chain(self.climbs_at());
+        let deadline = deadline.chain(self.drivers_until()).min();
         let timeout = deadline.map(|at| at.saturating_sub(since_boot()));
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
@@ -299,7 +310,8 @@ impl Daemon<'_> {
         }
         let mut fds = vec![PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN)];
         fds.extend(sockets.iter().map(|(.., fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
-        // Last, and only to wake: every turn of the loop looks for orders.
+        // Last, and only to wake: every turn of the loop looks for orders, and for drivers.
+        fds.extend(self.drivers_watch().map(|watch| PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)));
         fds.extend(control.map(|control| PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

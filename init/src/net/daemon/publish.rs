@@ -88,6 +88,7 @@ impl Daemon<'_> {
             dns: dns.servers.iter().map(ToString::to_string).collect(),
             search: dns.search.clone(),
             problems: self.building.problems.clone(),
+            fallback: self.is_fallback(),
         };
         if self.report.as_ref() != Some(&report) {
             let written = serde_json::to_vec(&report).map_err(io::Error::from);
