@@ -33,6 +33,7 @@ impl Daemon<'_> {
         self.look_again = None;
         let is_ours = self.network.links.is_empty() || self.climbed.as_ref() == Some(&self.network);
         if !is_ours {
+            self.climbing = false;
             return;
         }
         let cards = self.ports.values().filter(|port| port.role.card && port.role.managed);
@@ -46,6 +47,7 @@ impl Daemon<'_> {
             let usable = |ip: std::net::IpAddr| !super::publish::is_of_every_link(ip);
             port.keeps() || port.addresses.iter().any(|address| usable(address.address))
         });
+        self.climbing = !answered;
         match decide(&cards, answered, &self.network, since_boot()) {
             Decision::Stay(until) => self.look_again = until,
             Decision::Climb(network) => {

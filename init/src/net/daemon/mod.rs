@@ -68,6 +68,8 @@ struct Daemon<'a> {
     /// What the ladder made of nothing said, and when it is to be looked at again.
     climbed: Option<Network>,
     look_again: Option<Duration>,
+    /// Nothing was said, and nothing has answered anywhere.
+    climbing: bool,
     netlink: Netlink,
     links: BTreeMap<u32, Link>,
     ports: BTreeMap<u32, Port>,
@@ -97,6 +99,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         wished: std::mem::take(&mut settings.network),
         fallback: Fallback::Off,
         look_again: None,
+        climbing: false,
         netlink: Netlink::open()?,
         links: BTreeMap::new(),
         ports: BTreeMap::new(),
@@ -119,9 +122,10 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
     let control = control.ok();
     daemon.look_at_everything()?;
     loop {
+        // Before the timers, which ask for what is missing.
+        daemon.climb();
         daemon.timers();
         daemon.drivers();
-        daemon.climb();
         daemon.publish();
         daemon.rest();
         let (news, ready) = daemon.wait(&monitor, control.as_ref())?;
@@ -271,7 +275,8 @@ impl Daemon<'_> {
     /// Hands an event to the chosen protocols of a port, and does what they want done for it.
     fn step(&mut self, index: u32, event: &Event<'_>, chosen: impl Fn(&str, &dyn Protocol) -> bool) {
         let Some(port) = self.ports.get_mut(&index) else { return };
-        let mut context = Context::new(since_boot(), &port.link, &self.links, self.settings.say);
+        let mut context =
+            Context::new(since_boot(), &port.link, &self.links, self.climbing, self.settings.say);
         for (name, protocol) in &mut port.protocols {
             if chosen(name, protocol.as_ref()) {
                 protocol.step(event, &mut context);
