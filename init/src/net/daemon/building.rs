@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use rescue_schema::network::Network;
+use rescue_schema::network::{Kind, Network};
 
 use super::Daemon;
 use super::fallback::Fallback;
@@ -13,7 +13,7 @@ use crate::net::control::Order;
 use crate::net::links::{self, is_card};
 use crate::net::matching;
 use crate::net::protocol::Event;
-use crate::sys::netlink::{Change, Make};
+use crate::sys::netlink::{BondOption, Change, Make};
 
 /// Rounds of steps until nothing is left to do: a VLAN on a VLAN on a bond takes four, and what the
 /// kernel undoes as soon as we have done it must not make a busy loop of us.
@@ -165,9 +165,22 @@ impl Daemon<'_> {
                 let ready = if *down { self.netlink.set_down(*index) } else { Ok(()) };
                 ready.and_then(|()| self.netlink.set_controller(*index, *controller))
             }
+            Step::Options { bond, at, options, down, .. } => self.set_options(*bond, *at, options, *down),
             Step::Prefer { bond, port, .. } => self.netlink.set_primary(*bond, *port),
         };
         done.map_err(|error| error.to_string())
+    }
+
+    fn set_options(&mut self, index: u32, at: usize, options: &[BondOption], down: bool) -> io::Result<()> {
+        let Some(Kind::Bond(bond)) = self.network.links.get(at).map(|wish| &wish.kind) else { return Ok(()) };
+        let names: Vec<&str> = options.iter().map(|option| option.name).collect();
+        if down {
+            self.netlink.set_down(index)?;
+        }
+        let set = self.netlink.set_bond(index, bond, &names);
+        // As it was, whether or not the kernel took them.
+        let up = if down { self.netlink.set_up(index) } else { Ok(()) };
+        set.and(up)
     }
 
     fn create(&mut self, at: usize, name: &str, bound: &[Option<u32>]) -> Result<(), String> {
