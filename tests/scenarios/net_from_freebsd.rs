@@ -18,8 +18,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     std::fs::create_dir_all(tree.join("bin"))?;
     std::fs::write(tree.join("etc/rc.conf"), RC_CONF)?;
     std::fs::write(tree.join("etc/fstab"), "/dev/ada0p2 / ufs rw 1 1\n")?;
+    // UFS 1: the UFS 2 of this program has its superblock where neither FreeBSD nor the driver looks.
     let mut makefs = Command::new("makefs");
-    makefs.args(["-t", "ffs", "-o", "version=2", "-s", "16m"]).args([&disk, &tree]);
+    makefs.args(["-t", "ffs", "-o", "version=1", "-s", "16m"]).args([&disk, &tree]);
     process::check(&mut makefs, Duration::from_secs(60))?;
     let before = digest_of_files(&[&disk])?;
     let device = lab.device()?.key_login("root")?.build()?;

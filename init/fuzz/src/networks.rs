@@ -24,6 +24,7 @@ targets! {
     keyfile = "keyfile",
     ifcfg = "ifcfg",
     suse = "suse",
+    wicked = "wicked",
     rc_conf = "rc.conf",
     disk = "disk",
 }
