@@ -219,3 +219,47 @@ fn cards_are_found_by_place() {
     let link = lab.link("c1");
     assert_eq!((link.path.as_deref(), link.speed), (Some("pci-0000:00:03.0"), Some(2500)));
 }
+
+#[test]
+fn where_none_of_the_cards_is_here_every_card_asks_until_one_comes() {
+    let mut lab = Lab::new("absent", 2);
+    lab.at_server("addr add 10.9.0.1/24 dev s0");
+    // The boot has begun, and drivers are still loading.
+    std::fs::write(lab.path("root/run/rescue/notify"), "").unwrap();
+    let wish = r#"{"links":[{"id":"a","mac":"02:00:00:00:00:07","addresses":["10.7.0.2/24"]},
+        {"id":"b","path":"0000:7f:1f.7"},{"id":"vlan","type":{"vlan":{"link":"a","id":7}}}]}"#;
+    lab.wish(wish);
+    lab.start();
+    let waits =
+        |lab: &Lab| lab.report().problems.iter().any(|p| p == "a: no card 02:00:00:00:00:07 here yet");
+    lab.until(20, "wish that waits", waits);
+    assert!(!lab.report().fallback && !lab.log().contains("using DHCP"), "{}", lab.log());
+    let boot = r#"{"stages":[{"name":"modules","result":"ok","ms":7}]}"#;
+    std::fs::write(lab.path("boot.json"), boot).unwrap();
+    std::fs::rename(lab.path("boot.json"), lab.path("root/run/rescue/boot.json")).unwrap();
+    let asks = |lab: &Lab, name: &str| lab.link(name).state.contains("asking for a lease");
+    lab.until(20, "DHCP on both", |lab| asks(lab, "c0") && asks(lab, "c1"));
+    let said = "the document names only cards that are not here (card 02:00:00:00:00:07, card at 0000:7f:1f.7); \
+                using DHCP on every link until one is";
+    assert_eq!(lab.log().matches(said).count(), 1, "{}", lab.log());
+    assert_eq!(lab.report().problems, [said]);
+    let shown = String::from_utf8(lab.net(&[]).stdout).unwrap();
+    assert!(shown.contains("names only cards that are not here"), "{shown}");
+    // A correction from the console builds on what is used, and keeps the wish.
+    let dry = lab.net(&["--dry-run", "set", "c0", "10.9.0.2/24"]);
+    let dry = String::from_utf8(dry.stdout).unwrap();
+    assert!(dry.contains("c1 (02:00:00:00:00:01): DHCP") && dry.contains("02:00:00:00:00:07"), "{dry}");
+    // The next run knows it at once.
+    lab.kill();
+    lab.start();
+    lab.until(20, "the next run", |lab| lab.log().matches(said).count() == 2);
+    lab.until(20, "DHCP again", |lab| asks(lab, "c0"));
+    // The card comes, and the wish is in effect; it goes, and the others serve again.
+    lab.plug(7);
+    lab.at_server("addr add 10.7.0.1/24 dev s7");
+    lab.until(20, "wish in effect", |lab| lab.reaches("10.7.0.2"));
+    assert!(!lab.report().fallback && !asks(&lab, "c0"), "{:?}", lab.report());
+    assert!(lab.log().contains("its network is used"), "{}", lab.log());
+    lab.at_client("link del c7");
+    lab.until(20, "fall-back again", |lab| lab.report().fallback && asks(lab, "c0"));
+}

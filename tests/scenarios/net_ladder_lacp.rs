@@ -1,5 +1,5 @@
-//! Nothing is said of the network, and the switch forwards nothing until LACP has agreed: its LACPDUs are
-//! heard, the cards become a bond, DHCP answers there, and the engineer sees which port of which switch
+//! Nothing is said of the network, and the switch forwards nothing until LACP has agreed, of which it says
+//! nothing unless it is spoken to: it is asked, its LACPDUs are heard, the cards become a bond, DHCP answers there, and the engineer sees which port of which switch
 //! it is.
 use rescue_schema::report::StatusReport;
 
@@ -11,7 +11,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let switch = Switch::new(&network)?;
     network.address(SWITCH, "192.0.2.1/24")?;
     let _dhcp = network.dnsmasq(SWITCH, "192.0.2.50,192.0.2.50", &[])?;
-    let cables = switch.aggregate(["t0", "t1"], "")?;
+    let cables = switch.aggregate(["t0", "t1"], "lacp=passive other_config:lacp-time=slow")?;
     let _lldp = network.lldpd("t0", "sw-17.dc3", "Ethernet17/1", 7)?;
     let vm = lab.rescue(&device)?.network(&network, cables).start()?;
     vm.ready_at("192.0.2.50")?;

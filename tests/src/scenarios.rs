@@ -51,6 +51,7 @@ scenarios! {
     "../scenarios/every_family.rs" every_family;
     "../scenarios/net_cmdline.rs" net_cmdline;
     "../scenarios/net_from_disk.rs" net_from_disk;
+    "../scenarios/net_from_freebsd.rs" net_from_freebsd;
     "../scenarios/net_dhcp_comes_back.rs" net_dhcp_comes_back;
     "../scenarios/net_dhcp_lies.rs" net_dhcp_lies;
     "../scenarios/net_hotplug.rs" net_hotplug;

@@ -64,7 +64,8 @@ impl<'a> Switch<'a> {
     }
 
     /// An aggregate of two new sockets, which wants LACP and speaks it first and every second. `more` are
-    /// settings of the port: `tag=7`, `trunks=7`.
+    /// settings of the port: `tag=7`, `trunks=7`; `lacp=passive other_config:lacp-time=slow` has it wait to
+    /// be spoken to.
     ///
     /// # Errors
     /// What `ip` or Open vSwitch said.

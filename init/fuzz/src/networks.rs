@@ -1,8 +1,10 @@
 //! Documents about networks, each format a target. What is translated is valid, survives the way to the
 //! daemon, and can be settled on the cards of a machine.
 
-use init::net::translate::{File, present, translate};
-use rescue_schema::network::{MacAddress, Network};
+use init::net::cards::Card;
+use init::net::settle::settle;
+use init::net::translate::{File, translate};
+use rescue_schema::network::Network;
 
 macro_rules! targets {
     ($($name:ident = $format:literal,)*) => {
@@ -22,6 +24,7 @@ targets! {
     keyfile = "keyfile",
     ifcfg = "ifcfg",
     suse = "suse",
+    wicked = "wicked",
     rc_conf = "rc.conf",
     disk = "disk",
 }
@@ -32,7 +35,7 @@ fn run(format: &str, data: &[u8]) {
             found.network.validate("network").expect("translated, then not valid");
             let json = serde_json::to_vec(&found.network).expect("a network is JSON");
             assert_eq!(serde_json::from_slice::<Network>(&json).expect("it reads back"), found.network);
-            let settled = present::settle(&found.network, &cards());
+            let settled = settle(&found.network, &cards(), &[]);
             settled.validate("network").expect("settled, then not valid");
             assert!(found.remarks.iter().all(|r| !r.to_string().contains(char::is_control)));
         }
@@ -40,12 +43,14 @@ fn run(format: &str, data: &[u8]) {
     }
 }
 
-fn cards() -> Vec<present::Card> {
+fn cards() -> Vec<Card> {
     (1..4)
-        .map(|n| present::Card {
+        .map(|n| Card {
+            index: n.into(),
             name: format!("eth{n}"),
-            mac: Some(MacAddress([0x52, 0x54, 0, 0, 0, n])),
-            pci: Some(format!("0000:0{n}:00.0")),
+            mac: Some([0x52, 0x54, 0, 0, 0, n]),
+            pci: format!("0000:0{n}:00.0").parse().ok(),
+            ..Card::default()
         })
         .collect()
 }

@@ -76,6 +76,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("net_keyfile", networks::keyfile),
     ("net_ifcfg", networks::ifcfg),
     ("net_suse", networks::suse),
+    ("net_wicked", networks::wicked),
     ("net_rc_conf", networks::rc_conf),
     ("net_disk", networks::disk),
 ];

@@ -76,7 +76,7 @@ pub(super) fn look(only: &[String]) -> anyhow::Result<Vec<BlockReport>> {
 }
 
 fn survey(only: &[String], health: bool, limit: Duration) -> anyhow::Result<Vec<BlockReport>> {
-    drivers::settled();
+    drivers::settle(Path::new("/"));
     let mut disks = tree::observe(Path::new("/"), &mountinfo::parse(&mountinfo()?));
     if !only.is_empty() {
         disks.retain(|d| only.iter().any(|path| has(d, path)));

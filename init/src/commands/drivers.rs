@@ -1,6 +1,6 @@
 //! The first look at the disks can come before their drivers are there: SSH does not wait for them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rescue_schema::paths;
@@ -14,11 +14,11 @@ use crate::sys::watch::Watch;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Waits until the drivers of the devices that were there at the start have settled. Does nothing where
-/// no rescue runs.
-pub(super) fn settled() {
+/// no rescue runs, with `root` in the place of `/`.
+pub(super) fn settle(root: &Path) {
     let until = Instant::now() + LIMIT;
-    let Ok(mut watch) = Watch::open(Path::new(paths::RUN)) else { return };
-    while under_way() {
+    let Ok(mut watch) = Watch::open(&at(root, paths::RUN)) else { return };
+    while !settled(root) {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || watch.wait_for(left).is_err() {
             break;
@@ -26,12 +26,17 @@ pub(super) fn settled() {
     }
 }
 
-fn under_way() -> bool {
-    let report = read_capped(Path::new(paths::BOOT_REPORT), 1 << 20);
+fn at(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// Whether they have.
+pub(super) fn settled(root: &Path) -> bool {
+    let report = read_capped(&at(root, paths::BOOT_REPORT), 1 << 20);
     let report = report.ok().and_then(|json| serde_json::from_slice::<BootReport>(&json).ok());
     match report {
-        Some(boot) => !boot.stages.iter().any(|stage| stage.name == "modules"),
+        Some(boot) => boot.stages.iter().any(|stage| stage.name == "modules"),
         // The boot has only begun: its first report is yet to come.
-        None => Path::new(paths::NOTIFY).exists(),
+        None => !at(root, paths::NOTIFY).exists(),
     }
 }

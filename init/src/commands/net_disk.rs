@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rescue_schema::network::Network;
-use rescue_schema::report::ProbeResult;
+use rescue_schema::report::{ProbeReport, ProbeResult};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Usage, disks, mount};
 use crate::disk::{mount as mounting, resolve, system};
-use crate::net::translate::{self, Translation, present};
+use crate::net::translate::{self, Translation};
+use crate::net::{cards, settle};
 use crate::sys::mounts;
 
 /// How long netd waits for it: drivers settle, disks spin up, a probe gives up.
@@ -27,6 +28,14 @@ const MAX_ANSWER: usize = 1 << 20;
 
 pub(super) const COMMAND: Command =
     Command { name: "net-from-disk", links: &[], usage: "[--root DIR] [--only DEV]…", about: "", run };
+
+/// FreeBSD's file systems, whose driver has to be told which it is; by the version that a probe says.
+/// They are looked into here alone: what `rescue mount` mounts by its fstab are systems of Linux.
+#[rustfmt::skip]
+const UFS: &[(&str, mounting::Driver)] = &[
+    ("1", mounting::Driver { kind: "ufs", driver: "ufs", no_replay: &["ufstype=44bsd"], root: true }),
+    ("2", mounting::Driver { kind: "ufs", driver: "ufs", no_replay: &["ufstype=ufs2"],  root: true }),
+];
 
 /// What the helper says.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -65,21 +74,20 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
     let _alone = mount::alone()?;
     let disks = disks::look(only)?;
-    let cards = present::observe(Path::new("/"));
+    let cards = cards::observe(Path::new("/")).context("listing the cards")?;
     let mut elsewhere = None;
     let mut trouble = Vec::new();
     for root in resolve::flat(&disks) {
-        let kind = root.probe.kind.as_deref();
-        let Some(driver) = kind.and_then(mounting::driver).filter(|d| d.root) else { continue };
+        let Some(driver) = driver(&root.probe) else { continue };
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
         }
-        drop(crate::modules::load(driver.driver));
+        let loaded = crate::modules::load(driver.driver);
         let files = mount::inside(root, driver, |fd| system::look(fd).map(|_| translate::disk::gather(fd)));
         let read = match files {
             Ok(None) => continue,
             Ok(Some(files)) => translate::translate("disk", &files).map_err(|e| e.to_string()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(refused(&error, driver, loaded.err())),
         };
         match read {
             Err(error) => trouble.push(format!("{}: {error}", root.path)),
@@ -87,7 +95,7 @@ fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
                 for remark in &mut found.remarks {
                     remark.at = format!("{} {}", root.path, remark.at);
                 }
-                if present::any(&found.network, &cards) {
+                if settle::any(&found.network, &cards) {
                     return Ok(found);
                 }
                 elsewhere = elsewhere.or(Some(found));
@@ -98,6 +106,32 @@ fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
         Some(found) => Ok(found),
         None if trouble.is_empty() => bail!("no system is on the disks: `rescue disks` shows what is"),
         None => bail!("{}", trouble.join("; ")),
+    }
+}
+
+/// How a file system is looked into that may be the root of a system.
+fn driver(probe: &ProbeReport) -> Option<&'static mounting::Driver> {
+    let known = probe.kind.as_deref().and_then(mounting::driver);
+    let ufs = || {
+        let is_it = |(version, driver): &&(&str, mounting::Driver)| {
+            probe.kind.as_deref() == Some(driver.kind) && probe.version.as_deref() == Some(version)
+        };
+        UFS.iter().find(is_it).map(|(_, driver)| driver)
+    };
+    known.filter(|driver| driver.root).or_else(ufs)
+}
+
+/// Why nothing could be looked into, where the image may lack the driver.
+fn refused(error: &std::io::Error, driver: &mounting::Driver, loaded: Option<anyhow::Error>) -> String {
+    match loaded {
+        // ENODEV: the kernel knows no such file system.
+        Some(why) if error.raw_os_error() == Some(nix::libc::ENODEV) => {
+            let name = driver.driver;
+            format!(
+                "no driver for {name} here ({why}): an image of the standard profile has it, or --add {name}"
+            )
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -166,6 +200,29 @@ fn hear(mut pipe: File, limit: Duration) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn freebsd_is_looked_into_as_what_it_is() {
+        let probe = |kind: &str, version: &str| ProbeReport {
+            kind: Some(kind.into()),
+            version: Some(version.into()),
+            ..ProbeReport::default()
+        };
+        let options = |version| driver(&probe("ufs", version)).map(|driver| driver.no_replay);
+        assert_eq!(options("2"), Some(&["ufstype=ufs2"][..]));
+        assert_eq!(options("1"), Some(&["ufstype=44bsd"][..]));
+        assert_eq!(options("3"), None);
+        assert_eq!(driver(&probe("ext4", "1.0")).map(|driver| driver.driver), Some("ext4"));
+        assert_eq!(driver(&probe("vfat", "FAT32")), None);
+        let ufs = driver(&probe("ufs", "2")).unwrap();
+        let missing = std::io::Error::from_raw_os_error(nix::libc::ENODEV);
+        let said = refused(&missing, ufs, Some(anyhow::anyhow!("no module ufs in this image")));
+        let full = "no driver for ufs here (no module ufs in this image): an image of the standard profile has it, \
+                    or --add ufs";
+        assert_eq!(said, full);
+        let damaged = std::io::Error::from_raw_os_error(nix::libc::EINVAL);
+        assert_eq!(refused(&damaged, ufs, None), damaged.to_string());
+    }
 
     #[test]
     fn a_silent_helper_is_not_waited_for() {

@@ -9,7 +9,8 @@ use rescue_schema::network::{Kind, Network};
 use rescue_schema::paths;
 
 use super::{drivers, net_disk};
-use crate::net::translate::{self, cmdline, present};
+use crate::net::translate::{self, cmdline};
+use crate::net::{cards, glob, settle};
 use crate::sys;
 use crate::sys::cmdline::Cmdline;
 
@@ -59,7 +60,7 @@ fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
         if said.links.is_empty() {
             return said;
         }
-        return here(said, "kernel command line", say);
+        return here(said, "kernel command line", root, say);
     }
     // Name servers alone come before the document's.
     let mut network = injected;
@@ -84,7 +85,7 @@ fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
                 network.dns.search.append(&mut own.dns.search);
                 own.dns = network.dns;
                 own.dns.servers.dedup();
-                return here(own, "the system on the disk", say);
+                return here(own, "the system on the disk", root, say);
             }
             Err(error) => say(&format!("rescue.network=from-disk: {error:#}; using DHCP on every link")),
         }
@@ -107,25 +108,33 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Network> {
 }
 
 /// A network for the cards of this machine, or for all of them where it is for none.
-fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
+fn here(network: Network, whose: &str, root: &Path, say: &dyn Fn(&str)) -> Network {
     // The network is that of this process, wherever its files are.
-    let mut cards = present::observe(Path::new("/"));
+    let own = Path::new("/");
+    let observe = || {
+        cards::observe(own).unwrap_or_else(|error| {
+            say(&format!("listing the cards: {error}"));
+            Vec::new()
+        })
+    };
+    let mut cards = observe();
+    let is_pattern = |name: &String| glob::is_pattern(name);
     let patterns =
-        network.links.iter().any(|l| l.kind == Kind::Ethernet && l.name.as_deref().is_some_and(has_pattern));
-    if patterns || !present::any(&network, &cards) {
+        network.links.iter().any(|l| l.kind == Kind::Ethernet && l.name.as_ref().is_some_and(is_pattern));
+    if patterns || !settle::any(&network, &cards) {
         // Drivers that are still loading bring cards; a pattern is for all of them.
-        drivers::settled();
-        cards = present::observe(Path::new("/"));
+        drivers::settle(root);
+        cards = observe();
     }
     for card in &cards {
-        sys::log::note("netd", &format!("card {}", describe(card)));
+        sys::log::note("netd", &format!("card {card}"));
     }
     let why = if !translate::brings_address(&network) {
         "brings no address to any link"
-    } else if !present::any(&network, &cards) {
+    } else if !settle::any(&network, &cards) {
         "names only cards that are not here"
     } else {
-        let settled = present::settle(&network, &cards);
+        let settled = settle::settle(&network, &cards, &cards::pci_cards(own));
         match settled.validate("network") {
             Ok(()) if !settled.links.is_empty() => return settled,
             Ok(()) => "names only cards that are not here",
@@ -134,13 +143,4 @@ fn here(network: Network, whose: &str, say: &dyn Fn(&str)) -> Network {
     };
     say(&format!("{whose}: {why}; using DHCP on every link"));
     Network { links: Vec::new(), dns: network.dns }
-}
-
-fn has_pattern(name: &str) -> bool {
-    name.contains(['*', '?', '['])
-}
-
-fn describe(card: &present::Card) -> String {
-    let mac = card.mac.map(|mac| mac.to_string()).unwrap_or_default();
-    format!("{} {mac} {}", card.name, card.pci.as_deref().unwrap_or("not on PCI"))
 }

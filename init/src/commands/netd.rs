@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use rescue_schema::paths;
 
-use super::{Command, Usage, modprobe, net_wishes};
+use super::{Command, Usage, drivers, modprobe, net_wishes};
 use crate::{net, sys};
 
 pub(super) const COMMAND: Command =
@@ -36,6 +36,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let settings = net::daemon::Settings {
         network,
         root: root.clone(),
+        settled: &|| drivers::settled(&root),
         load: &load,
         control: at(paths::NET_CONTROL),
         reload: &|| net_wishes::read(&in_force).map_err(|error| format!("{error:#}")),

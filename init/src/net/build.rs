@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use rescue_schema::network::{FailOverMac, Kind, Link as Wish, Network};
 
 use super::matching;
-use crate::sys::netlink::{Link, Make, bond_mode};
+use crate::sys::netlink::{BondOption, Link, Make, bond_lacks, bond_mode};
 
 /// Longest name that the kernel takes.
 const MAX_NAME: usize = 15;
@@ -61,6 +61,19 @@ pub enum Step {
         /// It must be set down for it: a bond takes no link that is up.
         down: bool,
     },
+    /// Give a bond that stands the options that it lacks.
+    Options {
+        /// Index of the bond.
+        bond: u32,
+        /// Its name, for messages.
+        name: String,
+        /// Its place in the document.
+        at: usize,
+        /// What it lacks.
+        options: Vec<BondOption>,
+        /// It must be set down for it.
+        down: bool,
+    },
     /// Have a bond prefer a port.
     Prefer {
         /// Index of the bond.
@@ -82,6 +95,11 @@ impl std::fmt::Display for Step {
             }
             Self::Leave { name, .. } => write!(f, "taking {name} out of its bond or bridge"),
             Self::Join { name, to, .. } => write!(f, "putting {name} into {to}"),
+            Self::Options { name, options, down, .. } => {
+                let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+                let how = if *down { ", which is down for that" } else { "" };
+                write!(f, "setting {} of {name}{how}", options.join(", "))
+            }
             Self::Prefer { name, port, .. } => write!(f, "having {name} prefer link {port}"),
         }
     }
@@ -126,7 +144,7 @@ pub fn steps(network: &Network, bound: &[Option<u32>], links: &Links) -> (Vec<St
     }
     for (at, wish) in network.links.iter().enumerate() {
         match bound.get(at).copied().flatten().and_then(|index| links.get(&index)) {
-            Some(link) => settle(network, wish, link, bound, links, &mut steps),
+            Some(link) => settle(network, at, link, bound, links, &mut steps),
             None if wish.kind == Kind::Ethernet => {
                 let id = if wish.id.is_empty() { String::new() } else { format!("{}: ", wish.id) };
                 problems.push(format!("{id}no {} here yet", matching::describe(wish)));
@@ -150,12 +168,13 @@ pub fn steps(network: &Network, bound: &[Option<u32>], links: &Links) -> (Vec<St
 /// What a link that is there lacks of its wish.
 fn settle(
     network: &Network,
-    wish: &Wish,
+    at: usize,
     link: &Link,
     bound: &[Option<u32>],
     links: &Links,
     steps: &mut Vec<Step>,
 ) {
+    let Some(wish) = network.links.get(at) else { return };
     let name = || link.name.clone();
     let index = link.index;
     let mac = match &wish.kind {
@@ -180,6 +199,18 @@ fn settle(
             steps.push(Step::Leave { index, name: name() });
         }
         _ => {}
+    }
+    if let Kind::Bond(bond) = &wish.kind {
+        let options = bond_lacks(bond, &link.bond_options);
+        if options.iter().any(BondOption::wants_no_ports) {
+            // They come back in the next round.
+            let ports = links.values().filter(|port| port.controller == Some(index));
+            steps.extend(ports.map(|port| Step::Leave { index: port.index, name: port.name.clone() }));
+        }
+        if !options.is_empty() {
+            let down = link.up && options.iter().any(BondOption::wants_down);
+            steps.push(Step::Options { bond: index, name: name(), at, options, down });
+        }
     }
     if let Kind::Bond(bond) = &wish.kind
         && let Some(port) = bond.primary.as_ref().and_then(|id| index_of(network, bound, id))

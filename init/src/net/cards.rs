@@ -1,10 +1,15 @@
 //! Where cards are: what /sys says of a link's place in the machine (`Documentation/ABI/testing/
 //! sysfs-class-net`), by which documents that name no MAC address find their cards.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
+use rescue_schema::network::MacAddress;
+
+use super::links::is_card;
 use crate::sys::files::read_trimmed;
-use crate::sys::netlink::Link;
+use crate::sys::netlink::{Link, Netlink};
 
 /// Most PCI devices and slots that are looked at.
 const MOST_DEVICES: usize = 4096;
@@ -121,6 +126,31 @@ impl Card {
             None => format!("pci-{pci}"),
         })
     }
+}
+
+impl std::fmt::Display for Card {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mac = self.mac.map(|mac| MacAddress(mac).to_string()).unwrap_or_default();
+        let place = self.pci.map_or_else(|| "not on PCI".into(), |pci| pci.to_string());
+        write!(f, "{} {mac} {place}", self.name)
+    }
+}
+
+/// The cards of this process's network, their places as /sys below `root` says.
+///
+/// # Errors
+/// Those of netlink(7).
+pub fn observe(root: &Path) -> io::Result<Vec<Card>> {
+    let links = Netlink::open()?.links()?;
+    let links: BTreeMap<u32, Link> = links.into_iter().map(|link| (link.index, link)).collect();
+    let cards = links.values().filter(|link| is_card(link));
+    Ok(cards.map(|link| Card { hidden: is_part(link, &links), ..Card::observe(root, link) }).collect())
+}
+
+/// Whether a link is part of a card, as a virtual function behind a paravirtual card is.
+#[must_use]
+pub fn is_part(link: &Link, links: &BTreeMap<u32, Link>) -> bool {
+    link.controller.and_then(|index| links.get(&index)).is_some_and(is_card)
 }
 
 /// The slot whose address is that of a device or of a bridge above it.

@@ -141,13 +141,14 @@ fn apply(next: &mut Network, report: &NetReport, set: &Set) -> Result<(), String
     Ok(())
 }
 
-/// Where nothing was wished, every card has been asking for a lease, and goes on.
+/// Where nothing was wished of a card that is here, every card has been asking for a lease, and goes on.
 fn spell_out(network: &mut Network, report: &NetReport) {
-    if network.links.is_empty() {
+    if network.links.is_empty() || report.fallback {
         for card in report.links.iter().filter(|link| is_free_card(link)) {
             if let Some(mac) = identity(card) {
+                let taken = network.links.iter().any(|link| link.id == card.name);
                 network.links.push(Link {
-                    id: card.name.clone(),
+                    id: if taken { mac.to_string() } else { card.name.clone() },
                     mac: Some(mac),
                     dhcp4: true,
                     ..Link::default()
@@ -360,6 +361,21 @@ mod tests {
         let next = edit(&next, &report(), &Edit::Dhcp(Some("eth0".into()))).unwrap();
         assert_eq!(describe(&next)[0], "eth0 (02:00:00:00:00:01): DHCP, no address");
         assert_eq!(edit(&next, &report(), &Edit::Dhcp(None)).unwrap().links, []);
+    }
+
+    #[test]
+    fn what_waits_for_absent_cards_is_kept_and_those_that_are_here_go_on() {
+        let absent: Network =
+            serde_json::from_str(r#"{"links":[{"id":"eth1","mac":"02:00:00:00:00:09","dhcp4":true}]}"#)
+                .unwrap();
+        let report = NetReport { fallback: true, ..report() };
+        let next = edit(&absent, &report, &Edit::Set(set("eth0", "192.0.2.7/24"))).unwrap();
+        let lines = [
+            "eth1 (02:00:00:00:00:09): DHCP, no address",
+            "eth0 (02:00:00:00:00:01): 192.0.2.7/24",
+            "02:00:00:00:00:02 (02:00:00:00:00:02): DHCP, no address",
+        ];
+        assert_eq!(describe(&next), lines);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! LACPDUs (IEEE 802.1AX-2020 clause 6.4.2, before that IEEE 802.3 clause 43): what a switch that wants
-//! an aggregate says of itself. Only read here; the kernel's bonding driver speaks.
+//! an aggregate says of itself, and how it is asked to. In an aggregate the kernel's bonding driver speaks.
 
 use rescue_schema::network::MacAddress;
 
@@ -79,6 +79,31 @@ fn side(bytes: &[u8], kind: u8) -> Option<(Side, &[u8])> {
     (k == kind).then_some((side, rest))
 }
 
+/// A frame by which a switch is asked who it is: the first word of a port that has heard nobody and may
+/// be aggregated. Whoever speaks LACP answers what names it wrongly at once (6.4.15, `update_NTT`), also
+/// one that is passive or that has 30 s until its next turn. It carries no traffic for this alone: the
+/// port is not in sync.
+#[must_use]
+pub fn question(mac: [u8; 6]) -> [u8; 124] {
+    // LACP_Activity, LACP_Timeout (the partner is to speak every second), Aggregation, Defaulted.
+    const STATE: u8 = 0x01 | 0x02 | 0x04 | 0x40;
+    const GROUP: [u8; 6] = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x02];
+    let [a, b, c, d, e, f] = mac;
+    let actor = [1, 20, 0xff, 0xff, a, b, c, d, e, f, 0, 1, 0, 0xff, 0, 1, STATE, 0, 0, 0];
+    let mut frame = [0; 124];
+    let partner = [2, 20];
+    // CollectorMaxDelay 0.
+    let collector = [3, 16];
+    let parts: [(usize, &[u8]); 6] =
+        [(0, &GROUP), (6, &mac), (12, &[0x88, 0x09, 1, 1]), (16, &actor), (36, &partner), (56, &collector)];
+    for (at, part) in parts {
+        for (to, from) in frame.iter_mut().skip(at).zip(part) {
+            *to = *from;
+        }
+    }
+    frame
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +120,23 @@ mod tests {
         assert!(actor.is_active() && actor.is_fast() && actor.is_aggregatable());
         assert_eq!(pdu.partner.system, MacAddress([0; 6]));
         assert!(!pdu.partner.is_active() && !pdu.partner.carries());
+    }
+
+    #[test]
+    fn a_question_is_of_one_who_has_heard_nobody() {
+        let frame = question([2, 0, 0, 0, 0, 7]);
+        assert_eq!(frame.len(), OVS.len());
+        assert_eq!(frame[..14], [1, 0x80, 0xc2, 0, 0, 2, 2, 0, 0, 0, 0, 7, 0x88, 0x09]);
+        let pdu = parse_lacp(&frame[14..]).unwrap();
+        let (actor, ovs) = (pdu.actor, parse_lacp(&OVS[14..]).unwrap());
+        assert_eq!((actor.system, actor.priority), (MacAddress([2, 0, 0, 0, 0, 7]), 0xffff));
+        assert!(actor.is_active() && actor.is_fast() && actor.is_aggregatable() && !actor.carries());
+        assert_eq!(actor.state & 0x08, 0, "not in sync");
+        // Open vSwitch has another opinion of the rate of one whom it has not heard.
+        assert_eq!(pdu.partner, Side { state: 0, ..ovs.partner });
+        // Where the parts that say nothing of the ports are, it is what Open vSwitch sends.
+        let rest = |frame: &[u8]| [&frame[14..18], &frame[36..52], &frame[53..]].concat();
+        assert_eq!(rest(&frame), rest(OVS));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use super::lacp::Side;
 /// that tries the address by ICMP before it offers it, for up to 3 s.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Ports of a bond that switches support. A port that comes up speaks at once and then every second or
-/// every 30 (802.1AX, 6.4.4): the others of an aggregate are mostly heard by the time that one is ripe,
-/// and the rest join when they speak.
+/// every 30 (802.1AX, 6.4.4), and one that is silent is asked ([`super::lacp::question`]): the others of
+/// an aggregate are mostly heard by the time that one is ripe, and the rest join when they speak.
 const MOST_PORTS: usize = 16;
 
 /// Who speaks LACP at the other end of a cable.

@@ -1,6 +1,7 @@
 //! The network: links, leases, static addresses, name servers.
 //!
-//! [`cards`] observes where cards are, [`matching`] finds which of them a document means, [`build`] says
+//! [`cards`] observes where cards are, [`matching`] finds which of them a document means (also by
+//! [`predictable`] names; [`settle`] expands patterns of them), [`build`] says
 //! what is to be built upon them, and [`links`] what each link is to be used for. On each of them
 //! [`protocol`]s run, thin shells of sockets around state machines without I/O (such as [`dhcp`], which
 //! asks for a [`lease`]). [`plan`] turns what they and the document bring into a comparable plan,
@@ -20,6 +21,7 @@ pub mod dhcp;
 pub mod dhcp6;
 mod domains;
 pub mod edit;
+pub mod glob;
 pub mod lacp;
 pub mod ladder;
 pub mod lease;
@@ -28,9 +30,11 @@ pub mod lldp;
 pub mod matching;
 pub mod neighbours;
 pub mod plan;
+pub mod predictable;
 pub mod protocol;
 pub mod ra;
 pub mod resolv;
+pub mod settle;
 pub mod translate;
 
 pub use dhcp::reply::parse_reply;

@@ -92,6 +92,17 @@ impl NeighbourSocket {
     }
 }
 
+impl NeighbourSocket {
+    /// Sends a whole frame.
+    ///
+    /// # Errors
+    /// Those of the link: `ENETDOWN`, `ENOBUFS`.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        rustix::io::write(&self.fd, frame)?;
+        Ok(())
+    }
+}
+
 impl AsFd for NeighbourSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

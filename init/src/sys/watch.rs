@@ -1,7 +1,7 @@
 //! Waiting for something to change in a folder (inotify(7)).
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,5 +42,11 @@ impl Watch {
             return Ok(false);
         }
         self.wait().map(|()| true)
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

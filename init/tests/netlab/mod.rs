@@ -5,10 +5,16 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, SockaddrStorage, bind,
+    recvfrom, send, socket,
+};
 use rescue_schema::report::{LinkReport, NetReport};
 
 pub struct Lab {
@@ -144,6 +150,74 @@ impl Lab {
                 );
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Lab {
+    /// A socket on a link of the server's.
+    pub fn wire(&self, link: &str) -> Wire {
+        let (namespace, link) = (self.server.clone(), link.to_string());
+        // This thread alone moves to the other namespace.
+        std::thread::spawn(move || Wire::open(&namespace, &link)).join().unwrap()
+    }
+}
+
+/// Sends and hears whole Ethernet frames on a link.
+pub struct Wire(std::os::fd::OwnedFd);
+
+impl Wire {
+    /// On this link of a namespace, into which this thread goes.
+    pub fn open(namespace: &str, link: &str) -> Self {
+        enter(namespace).unwrap();
+        let all = nix::ifaddrs::getifaddrs().unwrap();
+        let place = |i: &nix::ifaddrs::InterfaceAddress| {
+            let address = i.address.as_ref().filter(|_| i.interface_name == link);
+            address.and_then(SockaddrStorage::as_link_addr).copied()
+        };
+        let place = all.into_iter().find_map(|i| place(&i)).unwrap();
+        assert_eq!(place.family(), Some(AddressFamily::Packet));
+        let all = Some(SockProtocol::EthAll);
+        let fd = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, all).unwrap();
+        bind(fd.as_raw_fd(), &place).unwrap();
+        Self(fd)
+    }
+
+    pub fn send(&self, frame: &[u8]) {
+        while send(self.0.as_raw_fd(), frame, MsgFlags::empty()) == Err(nix::errno::Errno::ENOBUFS) {}
+    }
+
+    /// The next frame that arrives; none within the time.
+    pub fn hear(&self, within: Duration) -> Option<Vec<u8>> {
+        let until = Instant::now() + within;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::try_from(left).unwrap()).unwrap() == 0 {
+                return None;
+            }
+            let mut frame = vec![0; 2048];
+            let (length, from) = recvfrom::<LinkAddr>(self.0.as_raw_fd(), &mut frame).unwrap();
+            // PACKET_OUTGOING: our own.
+            if from.is_none_or(|from| from.pkttype() != 4) {
+                frame.truncate(length);
+                return Some(frame);
+            }
+        }
+    }
+}
+
+/// Takes this thread into a namespace.
+pub fn enter(name: &str) -> std::io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let namespace = File::open(Path::new("/run/netns").join(name))?;
+        match nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET) {
+            // While another `ip netns add` mounts the folder upon itself, files of before show.
+            Err(nix::errno::Errno::EINVAL) if begun.elapsed() < Duration::from_secs(2) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return Ok(other?),
         }
     }
 }

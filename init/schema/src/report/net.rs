@@ -12,6 +12,8 @@ pub struct NetReport {
     pub search: Vec<String>,
     /// What is wished and not there: `bond0: no card 52:54:00:12:34:56 here yet`.
     pub problems: Vec<String>,
+    /// None of the cards that are wished is here: every card is used as if nothing had been said.
+    pub fallback: bool,
 }
 
 /// One link.

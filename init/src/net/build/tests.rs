@@ -43,8 +43,20 @@ fn settle_all(network: &Network, links: &mut Links) -> (Vec<String>, Vec<String>
     panic!("no end: {said:#?}");
 }
 
+/// Whether the kernel would refuse it.
+fn is_refused(option: &crate::sys::netlink::BondOption, bond: u32, down: bool, links: &Links) -> bool {
+    let has_ports = links.values().any(|port| port.controller == Some(bond));
+    (option.wants_down() && links[&bond].up && !down) || (option.wants_no_ports() && has_ports)
+}
+
 fn take(network: &Network, bound: &[Option<u32>], step: &Step, links: &mut Links) {
     match step {
+        Step::Options { bond, options, down, .. } => {
+            assert!(!options.iter().any(|option| is_refused(option, *bond, *down, links)), "{step}");
+            let has = &mut links.get_mut(bond).unwrap().bond_options;
+            has.retain(|old| options.iter().all(|new| new.name != old.name));
+            has.extend(options.iter().cloned());
+        }
         Step::Remove { index, .. } => {
             links.remove(index);
             links.values_mut().filter(|l| l.controller == Some(*index)).for_each(|l| l.controller = None);
@@ -168,4 +180,51 @@ fn a_port_has_the_address_that_it_is_given_before_it_joins() {
     links.get_mut(&1).unwrap().controller = Some(2);
     let (first, _) = steps(&net, &bind(&net, &cards, &links), &links);
     assert!(!first.iter().any(|step| matches!(step, Step::Mac { .. })), "{first:?}");
+}
+
+#[test]
+fn a_bond_that_stands_gets_the_options_that_it_lacks() {
+    use crate::sys::netlink::BondOption;
+    let wish = |more: &str| {
+        network(&format!(
+            r#"{{"id":"a","mac":"02:00:00:00:00:01"}},{{"id":"b","mac":"02:00:00:00:00:02"}},
+                {{"id":"bond0","type":{{"bond":{{"links":["a","b"]{more}}}}}}}"#
+        ))
+    };
+    let standing = |mode: u8| {
+        let mut links = machine(2);
+        let is = |name, value| BondOption { name, values: vec![value] };
+        let bond_options =
+            vec![is("miimon", 0), is("lacp_rate", 0), is("fail_over_mac", 0), is("min_links", 0)];
+        let bond = Link {
+            name: "bond0".into(),
+            kind: Some("bond".into()),
+            bond_mode: Some(mode),
+            up: true,
+            bond_options,
+            ..card(9)
+        };
+        links.insert(9, bond);
+        for port in [1, 2] {
+            links.get_mut(&port).unwrap().controller = Some(9);
+        }
+        links
+    };
+    let mut links = standing(4);
+    let lacp = wish(r#","mode":"802.3ad","lacp_fast":true,"min_links":1"#);
+    let (said, problems) = settle_all(&lacp, &mut links);
+    assert_eq!(said, ["setting miimon 100, lacp_rate 1, min_links 1 of bond0, which is down for that"]);
+    assert!(problems.is_empty() && settle_all(&lacp, &mut links).0.is_empty());
+    // What it has more than is said is an engineer's.
+    assert_eq!(settle_all(&wish(r#","mode":"802.3ad""#), &mut links).0, [""; 0]);
+    let mut links = standing(1);
+    let (said, _) = settle_all(&wish(r#","mode":"active-backup","fail_over_mac":"active""#), &mut links);
+    let all = [
+        "taking eth1 out of its bond or bridge",
+        "taking eth2 out of its bond or bridge",
+        "setting miimon 100, fail_over_mac 1 of bond0",
+        "putting eth1 into bond0",
+        "putting eth2 into bond0",
+    ];
+    assert_eq!(said, all);
 }

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use rescue_schema::network::Network;
+use rescue_schema::network::{Kind, Network};
 
 use super::Daemon;
+use super::fallback::Fallback;
 use crate::net::build::{self, Step};
-use crate::net::cards::{Card, pci_cards};
+use crate::net::cards::{Card, Pci, is_part, pci_cards};
 use crate::net::control::Order;
 use crate::net::links::{self, is_card};
 use crate::net::matching;
 use crate::net::protocol::Event;
-use crate::sys::netlink::{Change, Make};
+use crate::sys::netlink::{BondOption, Change, Make};
 
 /// Rounds of steps until nothing is left to do: a VLAN on a VLAN on a bond takes four, and what the
 /// kernel undoes as soon as we have done it must not make a busy loop of us.
@@ -36,7 +37,7 @@ pub(super) struct Building {
 }
 
 impl Building {
-    fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self) {
         self.refused.clear();
         self.taken.clear();
     }
@@ -89,10 +90,15 @@ impl Daemon<'_> {
     /// Brings everything in line with the links that are there and with what is wished of them.
     fn reconcile(&mut self, lost: &BTreeSet<u32>) {
         let mut bound = Vec::new();
+        let (cards, pci) = self.observe_cards();
+        self.choose(&cards, &pci);
         for _ in 0..MOST_ROUNDS {
             bound = self.bind();
             let (steps, problems) = build::steps(&self.network, &bound, &self.links);
             self.building.problems = problems;
+            if self.is_fallback() {
+                self.building.problems.push(self.why_fallback());
+            }
             let mut taken = false;
             for step in steps {
                 if let Some(why) = self.building.refused.get(&step) {
@@ -123,8 +129,14 @@ impl Daemon<'_> {
 
     /// The index of the link of each wish.
     fn bind(&mut self) -> Vec<Option<u32>> {
-        if self.network.links.is_empty() {
-            return Vec::new();
+        let (cards, pci) = self.observe_cards();
+        build::bind(&self.network, &matching::find(&self.network, &cards, &pci), &self.links)
+    }
+
+    /// The cards, where anything is wished of some; and the places of all.
+    fn observe_cards(&mut self) -> (Vec<Card>, Vec<Pci>) {
+        if self.network.links.is_empty() && self.wished.links.is_empty() {
+            return (Vec::new(), Vec::new());
         }
         for link in self.links.values().filter(|link| is_card(link)) {
             let known = self.building.cards.get(&link.index);
@@ -133,14 +145,14 @@ impl Daemon<'_> {
             }
         }
         let cards = self.building.cards.values().map(|card| {
-            let controller = self.links.get(&card.index).and_then(|link| self.links.get(&link.controller?));
-            Card { hidden: controller.is_some_and(is_card), ..card.clone() }
+            let hidden = self.links.get(&card.index).is_some_and(|link| is_part(link, &self.links));
+            Card { hidden, ..card.clone() }
         });
         let cards: Vec<Card> = cards.collect();
         // Only an order among cards asks for those that have no driver yet.
-        let counted = self.network.links.iter().any(|wish| wish.name.is_some());
+        let counted = self.wished.links.iter().any(|wish| wish.name.is_some());
         let pci = if counted { pci_cards(&self.settings.root) } else { Vec::new() };
-        build::bind(&self.network, &matching::find(&self.network, &cards, &pci), &self.links)
+        (cards, pci)
     }
 
     fn take(&mut self, step: &Step, bound: &[Option<u32>]) -> Result<(), String> {
@@ -153,9 +165,22 @@ impl Daemon<'_> {
                 let ready = if *down { self.netlink.set_down(*index) } else { Ok(()) };
                 ready.and_then(|()| self.netlink.set_controller(*index, *controller))
             }
+            Step::Options { bond, at, options, down, .. } => self.set_options(*bond, *at, options, *down),
             Step::Prefer { bond, port, .. } => self.netlink.set_primary(*bond, *port),
         };
         done.map_err(|error| error.to_string())
+    }
+
+    fn set_options(&mut self, index: u32, at: usize, options: &[BondOption], down: bool) -> io::Result<()> {
+        let Some(Kind::Bond(bond)) = self.network.links.get(at).map(|wish| &wish.kind) else { return Ok(()) };
+        let names: Vec<&str> = options.iter().map(|option| option.name).collect();
+        if down {
+            self.netlink.set_down(index)?;
+        }
+        let set = self.netlink.set_bond(index, bond, &names);
+        // As it was, whether or not the kernel took them.
+        let up = if down { self.netlink.set_up(index) } else { Ok(()) };
+        set.and(up)
     }
 
     fn create(&mut self, at: usize, name: &str, bound: &[Option<u32>]) -> Result<(), String> {
@@ -198,7 +223,14 @@ impl Daemon<'_> {
 
     /// Something else is wished from now on. What stands and is still wished is not touched.
     pub(super) fn wish(&mut self, network: Network) {
+        self.wished = network.clone();
         self.network = network;
+        self.fallback = Fallback::Off;
+        self.begin_anew();
+    }
+
+    /// Another network is in effect from now on.
+    pub(super) fn begin_anew(&mut self) {
         self.building.begin_anew();
         self.look_at_links(&BTreeSet::new());
     }

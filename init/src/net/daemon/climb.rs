@@ -16,13 +16,13 @@ const MAX_NETWORK: usize = 64 << 10;
 /// engineer's, and its lease would run out.
 pub(super) fn earlier(settings: &Settings<'_>) -> Option<Network> {
     let bytes = read_capped(&settings.ladder, MAX_NETWORK).ok()?;
-    serde_json::from_slice(&bytes).ok().filter(|_| settings.network.links.is_empty())
+    serde_json::from_slice(&bytes).ok()
 }
 
 impl Daemon<'_> {
     /// Goes on from where an earlier run was.
     pub(super) fn climb_back(&mut self) {
-        if let Some(network) = &self.climbed {
+        if let Some(network) = self.climbed.as_ref().filter(|_| self.wished.links.is_empty()) {
             self.network = network.clone();
         }
     }
@@ -33,6 +33,7 @@ impl Daemon<'_> {
         self.look_again = None;
         let is_ours = self.network.links.is_empty() || self.climbed.as_ref() == Some(&self.network);
         if !is_ours {
+            self.climbing = false;
             return;
         }
         let cards = self.ports.values().filter(|port| port.role.card && port.role.managed);
@@ -46,6 +47,7 @@ impl Daemon<'_> {
             let usable = |ip: std::net::IpAddr| !super::publish::is_of_every_link(ip);
             port.keeps() || port.addresses.iter().any(|address| usable(address.address))
         });
+        self.climbing = !answered;
         match decide(&cards, answered, &self.network, since_boot()) {
             Decision::Stay(until) => self.look_again = until,
             Decision::Climb(network) => {
@@ -64,7 +66,8 @@ impl Daemon<'_> {
                     (self.settings.say)(&format!("writing {}: {error}", self.settings.ladder.display()));
                 }
                 self.climbed = Some((*network).clone());
-                self.wish(*network);
+                self.network = *network;
+                self.begin_anew();
             }
         }
     }

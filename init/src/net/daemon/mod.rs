@@ -5,6 +5,7 @@
 
 mod building;
 mod climb;
+mod fallback;
 mod port;
 mod publish;
 mod standing;
@@ -21,6 +22,7 @@ use rescue_schema::report::NetReport;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::building::Building;
+use self::fallback::Fallback;
 use self::port::Port;
 pub use self::port::Role;
 use super::control::Control;
@@ -48,6 +50,8 @@ pub struct Settings<'a> {
     pub reload: &'a dyn Fn() -> Result<Network, String>,
     /// The folder below which /sys is looked at.
     pub root: PathBuf,
+    /// Whether the drivers of the cards that were there at the start have settled.
+    pub settled: &'a dyn Fn() -> bool,
     /// Loads a kernel module with these parameters, or says why not.
     pub load: &'a dyn Fn(&str, &str) -> Result<(), String>,
     /// Takes lines for the log.
@@ -57,10 +61,15 @@ pub struct Settings<'a> {
 struct Daemon<'a> {
     settings: Settings<'a>,
     /// What is wished now.
+    wished: Network,
+    /// What is in effect of it: the same, or what is made of nothing said while it waits for its cards.
     network: Network,
+    fallback: Fallback,
     /// What the ladder made of nothing said, and when it is to be looked at again.
     climbed: Option<Network>,
     look_again: Option<Duration>,
+    /// Nothing was said, and nothing has answered anywhere.
+    climbing: bool,
     netlink: Netlink,
     links: BTreeMap<u32, Link>,
     ports: BTreeMap<u32, Port>,
@@ -86,8 +95,11 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
     let mut monitor = Monitor::open()?;
     let mut daemon = Daemon {
         climbed: climb::earlier(&settings),
-        network: std::mem::take(&mut settings.network),
+        network: settings.network.clone(),
+        wished: std::mem::take(&mut settings.network),
+        fallback: Fallback::Off,
         look_again: None,
+        climbing: false,
         netlink: Netlink::open()?,
         links: BTreeMap::new(),
         ports: BTreeMap::new(),
@@ -110,8 +122,10 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
     let control = control.ok();
     daemon.look_at_everything()?;
     loop {
-        daemon.timers();
+        // Before the timers, which ask for what is missing.
         daemon.climb();
+        daemon.timers();
+        daemon.drivers();
         daemon.publish();
         daemon.rest();
         let (news, ready) = daemon.wait(&monitor, control.as_ref())?;
@@ -261,7 +275,8 @@ impl Daemon<'_> {
     /// Hands an event to the chosen protocols of a port, and does what they want done for it.
     fn step(&mut self, index: u32, event: &Event<'_>, chosen: impl Fn(&str, &dyn Protocol) -> bool) {
         let Some(port) = self.ports.get_mut(&index) else { return };
-        let mut context = Context::new(since_boot(), &port.link, &self.links, self.settings.say);
+        let mut context =
+            Context::new(since_boot(), &port.link, &self.links, self.climbing, self.settings.say);
         for (name, protocol) in &mut port.protocols {
             if chosen(name, protocol.as_ref()) {
                 protocol.step(event, &mut context);
@@ -286,7 +301,8 @@ impl Daemon<'_> {
         control: Option<&Control>,
     ) -> io::Result<(bool, Vec<(u32, &'static str)>)> {
         let deadline = self.ports.values().filter_map(Port::deadline);
-        let deadline = deadline.chain(self.publish_deadline()).chain(self.climbs_at()).min();
+        let deadline = deadline.chain(self.publish_deadline()).chain(self.climbs_at());
+        let deadline = deadline.chain(self.drivers_until()).min();
         let timeout = deadline.map(|at| at.saturating_sub(since_boot()));
         let timeout = timeout.map(|t| Timespec {
             tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
@@ -299,7 +315,8 @@ impl Daemon<'_> {
         }
         let mut fds = vec![PollFd::from_borrowed_fd(monitor.as_fd(), PollFlags::IN)];
         fds.extend(sockets.iter().map(|(.., fd)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
-        // Last, and only to wake: every turn of the loop looks for orders.
+        // Last, and only to wake: every turn of the loop looks for orders, and for drivers.
+        fds.extend(self.drivers_watch().map(|watch| PollFd::from_borrowed_fd(watch.as_fd(), PollFlags::IN)));
         fds.extend(control.map(|control| PollFd::from_borrowed_fd(control.as_fd(), PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -9,7 +9,7 @@ use rescue_schema::report::{DuplicateReport, LinkReport, NetReport, OriginReport
 
 use super::Daemon;
 use super::port::Port;
-use crate::net::resolv;
+use crate::net::resolv::{self, Resolvers};
 use crate::sys::files;
 use crate::sys::netlink::{Address, Origin};
 use crate::sys::notify::Notice;
@@ -60,15 +60,17 @@ impl Daemon<'_> {
         self.poor_since.map(|since| since + PATIENCE)
     }
 
-    fn publish_resolvers(&mut self) -> Dns {
+    fn publish_resolvers(&mut self) -> Resolvers {
         let now = since_boot();
         let mut ports: Vec<&Port> = self.ports.values().collect();
         ports.sort_by_key(|port| port.role.order);
-        let brought: Vec<Dns> = ports
-            .iter()
-            .flat_map(|port| port.protocols.iter().map(|(_, protocol)| protocol.brings(now).dns))
-            .collect();
-        let dns = resolv::merge(std::iter::once(&self.network.dns).chain(&brought));
+        let of = |port: &'_ &Port| -> Vec<(String, Dns)> {
+            let brought = port.protocols.iter().map(|(_, protocol)| protocol.brings(now).dns);
+            brought.map(|dns| (port.link.name.clone(), dns)).collect()
+        };
+        let brought: Vec<(String, Dns)> = ports.iter().flat_map(of).collect();
+        let brought = brought.iter().map(|(link, dns)| (Some(link.as_str()), dns));
+        let dns = resolv::merge(std::iter::once((None, &self.network.dns)).chain(brought));
         let text = resolv::render(&dns);
         // After a restart the file of before serves until there is something to say; an empty one would
         // cut off an engineer whose lease is only being verified.
@@ -82,12 +84,13 @@ impl Daemon<'_> {
         dns
     }
 
-    fn publish_report(&mut self, dns: &Dns) {
+    fn publish_report(&mut self, dns: &Resolvers) {
         let report = NetReport {
             links: self.ports.values().map(|port| self.describe(port)).collect(),
-            dns: dns.servers.iter().map(ToString::to_string).collect(),
+            dns: dns.servers.clone(),
             search: dns.search.clone(),
             problems: self.building.problems.clone(),
+            fallback: self.is_fallback(),
         };
         if self.report.as_ref() != Some(&report) {
             let written = serde_json::to_vec(&report).map_err(io::Error::from);

@@ -131,6 +131,8 @@ pub struct Context<'a> {
     pub now: Duration,
     /// The link.
     pub link: &'a Link,
+    /// Nothing was said of the network, and nothing has answered anywhere.
+    pub climbing: bool,
     log: &'a dyn Fn(&str),
     links: &'a BTreeMap<u32, Link>,
     /// Whether what it brings has changed, and whether that is news.
@@ -144,9 +146,10 @@ impl<'a> Context<'a> {
         now: Duration,
         link: &'a Link,
         links: &'a BTreeMap<u32, Link>,
+        climbing: bool,
         log: &'a dyn Fn(&str),
     ) -> Self {
-        Self { now, link, links, log, changed: Cell::new(None), told: Vec::new() }
+        Self { now, link, climbing, links, log, changed: Cell::new(None), told: Vec::new() }
     }
 
     /// A line for the log.

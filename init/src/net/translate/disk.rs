@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use super::{
     Error, File, MAX_BYTES, MAX_FILES, Remark, Result, brings_address, ifcfg, ifcfg_suse, ifupdown, keyfile,
-    netplan, rc_conf, systemd, text,
+    netplan, rc_conf, systemd, text, wicked,
 };
 use crate::sys::mounts::{names_inside, read_inside};
 
@@ -53,6 +53,7 @@ const SYSTEMS: &[System] = &[
     ("systemd-networkd", &["etc/systemd/network/"], systemd::translate),
     ("NetworkManager", &["etc/NetworkManager/"], keyfile::translate),
     ("SUSE's ifcfg", &["etc/sysconfig/network/"], ifcfg_suse::translate),
+    ("wicked", &["etc/wicked/ifconfig/"], wicked::translate),
     ("Red Hat's ifcfg", &["etc/sysconfig/network-scripts/", "etc/sysconfig/network"], ifcfg::translate),
     ("ifupdown", &["etc/network/"], ifupdown::translate),
     ("rc.conf", &["etc/rc.conf"], rc_conf::translate),

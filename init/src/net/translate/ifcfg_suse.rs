@@ -1,5 +1,5 @@
 //! SUSE's `/etc/sysconfig/network/`: `ifcfg-*`, `routes`, `ifroute-*` and `config` (ifcfg(5), routes(5)).
-//! It is what wicked reads too.
+//! It is what wicked reads first, before its own XML.
 
 use rescue_schema::network::{Kind, Link, Route};
 
@@ -33,8 +33,6 @@ pub(super) fn translate(files: &[File]) -> Result {
             let list = |key: &str| variables.get(key).unwrap_or_default().to_string();
             text::words(&list("NETCONFIG_DNS_STATIC_SERVERS")).for_each(|s| draft.server("config", s));
             text::words(&list("NETCONFIG_DNS_STATIC_SEARCHLIST")).for_each(|d| draft.search("config", d));
-        } else if name.starts_with("etc/wicked/") {
-            draft.notes.say(&name, "wicked's own XML is not read, its ifcfg files are");
         }
     }
     names::apply(&mut draft, files);

@@ -4,7 +4,8 @@
 use rescue_schema::network::{Kind, Link};
 
 use super::draft::{self, Draft, Notes};
-use super::{File, Result, ipcommand, names, present, text};
+use super::{File, Result, ipcommand, names, text};
+use crate::net::glob::glob;
 
 /// Deepest `source` within `source`.
 const MAX_DEPTH: usize = 5;
@@ -119,7 +120,7 @@ fn is_sourced(key: &str, wanted: &str, path: &str) -> bool {
     };
     let pattern = if key == "source" { wanted } else { format!("{}/*", wanted.trim_end_matches('/')) };
     let level = |text: &str| text.bytes().filter(|b| *b == b'/').count();
-    level(&pattern) == level(path) && present::glob(&pattern, path)
+    level(&pattern) == level(path) && glob(&pattern, path)
 }
 
 /// The options of a stanza, those that it inherits first.

@@ -2,7 +2,7 @@
 //! ([`rescue_schema::network`]): one file a format, each a pure function from named bytes to a
 //! [`Translation`] or an [`Error`].
 //!
-//! Bytes become lines, sections or a bounded tree ([`text`], [`ini`], [`shell`], [`tree`]), a format
+//! Bytes become lines, sections or a bounded tree ([`text`], [`ini`], [`shell`], [`tree`], [`xml`]), a format
 //! puts what they say into a [`draft`], and the draft is closed: what is referred to and not described
 //! becomes a card, what is described twice becomes one, and the result passes `Network::validate`. What
 //! is left out is told in remarks. Nothing here touches a file; [`disk::gather`] alone reads some.
@@ -26,12 +26,13 @@ mod keyfile;
 mod names;
 mod netplan;
 mod openstack;
-pub mod present;
 mod rc_conf;
 mod shell;
 mod systemd;
 mod text;
 mod tree;
+mod wicked;
+mod xml;
 
 /// Most bytes of a document, all its files together.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -113,6 +114,7 @@ pub const FORMATS: &[Format] = &[
     Format { name: "keyfile",    translate: keyfile::translate },
     Format { name: "ifcfg",      translate: ifcfg::translate },
     Format { name: "suse",       translate: ifcfg_suse::translate },
+    Format { name: "wicked",     translate: wicked::translate },
     Format { name: "rc.conf",    translate: rc_conf::translate },
     Format { name: "disk",       translate: disk::translate },
 ];

@@ -5,7 +5,9 @@ use rescue_schema::network::{Kind, Link, Route, Rule, Vlan};
 
 use super::draft::{self, Draft, Notes};
 use super::ini::{self, Section};
-use super::{File, Result, names, present, text};
+use super::{File, Result, names, text};
+use crate::net::glob::{glob, is_pattern};
+use crate::net::settle::may_be_card;
 
 /// Most cards that one file may match by listing them.
 const MAX_MATCHES: usize = 64;
@@ -166,11 +168,11 @@ fn matches(draft: &mut Draft, at: &str, wanted: &Section, built: &[String]) -> V
     if found.is_empty() && macs.is_empty() {
         for name in words("Name") {
             let negated = name.starts_with('!');
-            let also = built.iter().filter(|id| text::is_glob(&name) && !negated && present::glob(&name, id));
+            let also = built.iter().filter(|id| is_pattern(&name) && !negated && glob(&name, id));
             found.extend(also.map(|id| draft::card(id)));
             match () {
                 () if negated => draft.notes.say(at, "Name=! is not used"),
-                () if !text::is_glob(&name) || present::may_be_card(&name) => found.push(draft::card(&name)),
+                () if !is_pattern(&name) || may_be_card(&name) => found.push(draft::card(&name)),
                 () => {}
             }
         }

@@ -124,11 +124,6 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split([' ', '\t', ',', ';', '\n']).filter(|w| !w.is_empty())
 }
 
-/// Whether it is a pattern and not a name.
-pub(super) fn is_glob(text: &str) -> bool {
-    text.contains(['*', '?', '[', '!'])
-}
-
 /// Lines of a file with their numbers, from 1; what is no UTF-8 is replaced.
 pub(super) fn lines(bytes: &[u8]) -> Vec<(usize, String)> {
     let text = String::from_utf8_lossy(bytes);

@@ -5,9 +5,9 @@ use saphyr_parser::{Event, Parser};
 use super::{Error, Result};
 
 /// Deepest nesting.
-const MAX_DEPTH: usize = 24;
+pub(super) const MAX_DEPTH: usize = 24;
 /// Most nodes, copies by aliases counted.
-const MAX_NODES: usize = 20_000;
+pub(super) const MAX_NODES: usize = 20_000;
 /// Most bytes in all nodes, copies counted.
 const MAX_TEXT: usize = 2 << 20;
 
@@ -30,6 +30,15 @@ impl Node {
             Self::Map(pairs) => pairs.iter().rev().find(|(k, _)| k == key).map_or(&NULL, |(_, v)| v),
             _ => &NULL,
         }
+    }
+
+    /// The values of a key that may stand several times.
+    pub(super) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Node> {
+        let pairs = match self {
+            Self::Map(pairs) => pairs.as_slice(),
+            _ => &[],
+        };
+        pairs.iter().filter(move |(k, _)| k == key).map(|(_, value)| value)
     }
 
     /// The value of the first of these keys that is there.

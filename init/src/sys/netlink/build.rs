@@ -5,18 +5,16 @@ use std::io;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BondAdSelect, BondFailOverMac, BondLacpRate, BondMode, BondXmitHashPolicy, BridgeStpState, InfoBond,
-    InfoBridge, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+    BridgeStpState, InfoBond, InfoBridge, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, VlanProtocol,
 };
-use rescue_schema::network::{self, AdSelect, Bond, FailOverMac, HashPolicy};
+use rescue_schema::network::Bond;
 
 use super::Netlink;
+use super::bond::options;
 
 /// IFLA_IFALIAS of the links that this program builds, to know them again.
 pub(super) const OURS: &str = "rescue";
-/// How often a bond looks at the carrier where nothing is said, in milliseconds: with the kernel's own
-/// 0 it never would, and a cut cable would stay in use.
-const MIIMON: u32 = 100;
 
 /// What is to be built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,61 +84,6 @@ impl Make {
             }
             Self::Dummy => vec![LinkInfo::Kind(InfoKind::Dummy)],
         }
-    }
-}
-
-/// What is said of a bond. The kernel takes the carrier monitor and the ARP monitor, but not both.
-fn options(bond: &Bond) -> Vec<InfoBond> {
-    let arp = bond.arp_interval.is_some_and(|interval| interval > 0);
-    let miimon = bond.miimon.or((!arp).then_some(MIIMON)).filter(|ms| !arp || *ms > 0);
-    let mut all = vec![InfoBond::Mode(BondMode::from(mode(bond.mode)))];
-    all.extend(miimon.map(InfoBond::MiiMon));
-    all.extend(bond.up_delay.map(InfoBond::UpDelay));
-    all.extend(bond.down_delay.map(InfoBond::DownDelay));
-    all.extend(bond.lacp_fast.map(|fast| InfoBond::AdLacpRate(BondLacpRate::from(u8::from(fast)))));
-    all.extend(bond.xmit_hash_policy.map(|policy| {
-        InfoBond::XmitHashPolicy(BondXmitHashPolicy::from(match policy {
-            HashPolicy::Layer2 => 0,
-            HashPolicy::Layer34 => 1,
-            HashPolicy::Layer23 => 2,
-            HashPolicy::Encap23 => 3,
-            HashPolicy::Encap34 => 4,
-            HashPolicy::VlanSrcMac => 5,
-        }))
-    }));
-    all.extend(bond.ad_select.map(|select| {
-        InfoBond::AdSelect(BondAdSelect::from(match select {
-            AdSelect::Stable => 0,
-            AdSelect::Bandwidth => 1,
-            AdSelect::Count => 2,
-        }))
-    }));
-    all.extend(bond.min_links.map(InfoBond::MinLinks));
-    all.extend(bond.fail_over_mac.map(|whose| {
-        InfoBond::FailOverMac(BondFailOverMac::from(match whose {
-            FailOverMac::None => 0,
-            FailOverMac::Active => 1,
-            FailOverMac::Follow => 2,
-        }))
-    }));
-    if arp {
-        all.extend(bond.arp_interval.map(InfoBond::ArpInterval));
-        all.push(InfoBond::ArpIpTarget(bond.arp_targets.clone()));
-    }
-    all
-}
-
-/// The kernel's number of a mode.
-#[must_use]
-pub fn mode(mode: network::BondMode) -> u8 {
-    match mode {
-        network::BondMode::BalanceRr => 0,
-        network::BondMode::ActiveBackup => 1,
-        network::BondMode::BalanceXor => 2,
-        network::BondMode::Broadcast => 3,
-        network::BondMode::Lacp => 4,
-        network::BondMode::BalanceTlb => 5,
-        network::BondMode::BalanceAlb => 6,
     }
 }
 
@@ -215,7 +158,7 @@ impl Netlink {
         self.request(RouteNetlinkMessage::SetLink(message), NLM_F_ACK, |_| {})
     }
 
-    fn set_link(&mut self, index: u32, attribute: LinkAttribute) -> io::Result<()> {
+    pub(super) fn set_link(&mut self, index: u32, attribute: LinkAttribute) -> io::Result<()> {
         let mut message = LinkMessage::default();
         message.header.index = index;
         message.attributes.push(attribute);

@@ -5,6 +5,8 @@ use netlink_packet_route::link::{
     LinkLayerType, LinkMessage, VlanProtocol,
 };
 
+use super::bond::{self, BondOption};
+
 /// A network link as the kernel shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Link {
@@ -38,6 +40,8 @@ pub struct Link {
     pub bond_mode: Option<u8>,
     /// Bond: index of the port that it prefers.
     pub bond_primary: Option<u32>,
+    /// Bond: its other options, as far as documents say something of them.
+    pub bond_options: Vec<BondOption>,
     /// It was built by this program.
     pub ours: bool,
     /// MTU in bytes.
@@ -107,7 +111,7 @@ fn kind(link: &mut Link, info: LinkInfo) {
                 match item {
                     InfoBond::Mode(mode) => link.bond_mode = Some(mode.into()),
                     InfoBond::Primary(port) => link.bond_primary = Some(port),
-                    _ => {}
+                    other => link.bond_options.extend(bond::option(&other)),
                 }
             }
         }

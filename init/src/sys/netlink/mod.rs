@@ -1,6 +1,7 @@
 //! rtnetlink (rtnetlink(7)): links, addresses, routes and rules, observed and set.
 
 mod address;
+mod bond;
 mod build;
 mod link;
 mod route;
@@ -22,7 +23,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 pub use address::Address;
-pub use build::{Make, mode as bond_mode};
+pub use bond::{BondOption, bond_lacks, mode as bond_mode};
+pub use build::Make;
 pub use link::Link;
 pub use route::{MAIN_TABLE, Route};
 pub use rule::Rule;
