@@ -25,6 +25,16 @@ const MAX_KEY_LINE: usize = 8192;
 const MAX_KEYS: usize = 256;
 /// Longest private host key, a 16384-bit RSA key in OpenSSH's format.
 const MAX_HOST_KEY: usize = 32768;
+/// Longest host certificate, of a 16384-bit RSA key by another, with its principals.
+const MAX_HOST_CERTIFICATE: usize = 16384;
+/// What a host certificate is called when it begins its line (OpenSSH's `PROTOCOL.certkeys`).
+const HOST_CERTIFICATES: [&str; 5] = [
+    "ssh-ed25519-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
+    "ssh-rsa-cert-v01@openssh.com",
+];
 /// Most host keys: one of each type that OpenSSH has, twice.
 const MAX_HOST_KEYS: usize = 8;
 /// Algorithms that are offered only when a document asks for them: what clients of the years 2005 to 2018
@@ -128,6 +138,9 @@ pub struct Login {
 pub struct Ssh {
     /// Private host keys in OpenSSH's PEM format, unencrypted. None: one is made at boot.
     pub host_keys: Vec<Secret>,
+    /// What an authority says of those host keys: lines as ssh-keygen(1) `-h -s` writes them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub host_certificates: Vec<String>,
     /// Public keys of authorities whose user certificates are accepted.
     pub user_ca_keys: Vec<String>,
     /// TCP port, 1 to 65535.
@@ -140,7 +153,13 @@ pub struct Ssh {
 
 impl Default for Ssh {
     fn default() -> Self {
-        Self { host_keys: Vec::new(), user_ca_keys: Vec::new(), port: 22, algorithms: Vec::new() }
+        Self {
+            host_keys: Vec::new(),
+            host_certificates: Vec::new(),
+            user_ca_keys: Vec::new(),
+            port: 22,
+            algorithms: Vec::new(),
+        }
     }
 }
 
@@ -234,11 +253,37 @@ impl Ssh {
                 return fail(format!("ssh.host_keys[{i}]"), "not an OpenSSH private key".into());
             }
         }
+        self.validate_certificates()?;
         if let Some(name) = self.algorithms.iter().position(|a| !OLDER_ALGORITHMS.contains(&a.as_str())) {
             let known = OLDER_ALGORITHMS.join(", ");
             return fail(format!("ssh.algorithms[{name}]"), format!("none of {known}"));
         }
         check_key_lines(&self.user_ca_keys, "ssh.user_ca_keys")
+    }
+
+    /// Lengths and kinds; what is in one is for the SSH server, which has the keys.
+    fn validate_certificates(&self) -> Result<(), DocumentError> {
+        let at = "ssh.host_certificates";
+        if self.host_certificates.len() > MAX_HOST_KEYS {
+            return fail(at, format!("at most {MAX_HOST_KEYS}"));
+        }
+        if self.host_keys.is_empty() && !self.host_certificates.is_empty() {
+            return fail(at, "without ssh.host_keys; a certificate is of a key that is injected".into());
+        }
+        for (i, line) in self.host_certificates.iter().enumerate() {
+            let kind = line.split(' ').next().unwrap_or_default();
+            let reason = if line.len() > MAX_HOST_CERTIFICATE {
+                format!("at most {MAX_HOST_CERTIFICATE} bytes")
+            } else if line.trim_end_matches('\n').chars().any(char::is_control) {
+                "has a control character; one certificate a line".into()
+            } else if !HOST_CERTIFICATES.contains(&kind) {
+                format!("begins with none of {}", HOST_CERTIFICATES.join(", "))
+            } else {
+                continue;
+            };
+            return fail(format!("{at}[{i}]"), reason);
+        }
+        Ok(())
     }
 }
 
@@ -308,6 +353,24 @@ fn check_key_lines(lines: &[String], at: &str) -> Result<(), DocumentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn host_certificates_are_of_a_known_kind_and_of_injected_keys() {
+        let parse = |key: &str, line: &str| {
+            let json =
+                format!(r#"{{"version":1,"ssh":{{"host_keys":[{key}],"host_certificates":["{line}"]}}}}"#);
+            Document::parse(json.as_bytes()).map_err(|e| e.to_string())
+        };
+        let key = r#""-----BEGIN OPENSSH PRIVATE KEY-----""#;
+        let good = "ssh-ed25519-cert-v01@openssh.com AAAA host";
+        assert_eq!(parse(key, good).unwrap().ssh.host_certificates, [good]);
+        assert!(parse("", good).unwrap_err().contains("without ssh.host_keys"));
+        let long = format!("{good}{}", "x".repeat(MAX_HOST_CERTIFICATE));
+        let two = format!("{good}\\n{good}");
+        for wrong in ["", "ssh-ed25519 AAAA", "ssh-dss-cert-v01@openssh.com AAAA", &long, &two] {
+            assert!(parse(key, wrong).unwrap_err().contains("host_certificates[0]"), "{wrong:.40}");
+        }
+    }
 
     fn reason(json: &str) -> String {
         Document::parse(json.as_bytes()).unwrap_err().to_string()

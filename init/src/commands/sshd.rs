@@ -83,6 +83,11 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         None => (host_keys::load_or_generate(Path::new(paths::HOST_KEYS))?, None, wishes()?),
     };
     let hostkey = keys.first().map(|k| host_keys::fingerprint(k.public_key())).unwrap_or_default();
+    // The key alone is what a client without the authority goes by: it is there whatever its certificate is.
+    let certificates = host_keys::parse_certificates(&ssh.host_certificates, &keys).unwrap_or_else(|error| {
+        log::note("sshd", &format!("{error:#}; no host certificate is shown"));
+        Vec::new()
+    });
     let accounts = match logins {
         Some(logins) => {
             // An ordinary machine: nothing of it is touched, so its refusals are counted per connection.
@@ -100,6 +105,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     };
     let server = Server {
         keys,
+        certificates,
         gate: Arc::new(accounts),
         login_grace: arguments.login_grace.map_or(policy::LOGIN_GRACE, Duration::from_secs),
         algorithms: ssh.algorithms,

@@ -216,6 +216,13 @@ impl Boot {
             log::kmsg_error(&format!("rescue: {error:#}"));
             return (StageResult::Failed, format!("{error:#}"));
         }
+        if let Some(document) = &self.document
+            && let Err(error) = ssh::host_keys::parse_all(&document.ssh.host_keys)
+                .and_then(|keys| ssh::host_keys::parse_certificates(&document.ssh.host_certificates, &keys))
+        {
+            log::kmsg_error(&format!("rescue: {error:#}; no host certificate is shown"));
+            return (StageResult::Failed, format!("{error:#}"));
+        }
         (StageResult::Ok, String::new())
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use russh::keys::PublicKey;
+use russh::keys::{Certificate, PublicKey};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::monitor::Client;
@@ -67,11 +67,15 @@ async fn serve(socket: TcpStream, monitor: OwnedFd) -> anyhow::Result<()> {
     let _ = rustix::net::sockopt::set_socket_keepalive(&socket, true);
     let socket = Socket::new(tokio::net::TcpStream::from_std(socket)?, policy::IDENTIFICATION.len() + 2);
     let shared = Shared::new(Client::new(monitor)?);
-    let Reply::Welcome { keys, algorithms } = shared.monitor.hear().await?.0 else {
+    let Reply::Welcome { keys, certificates, algorithms } = shared.monitor.hear().await?.0 else {
         bail!("the monitor does not greet")
     };
     let keys: Result<Vec<PublicKey>, _> = keys.0.iter().map(|key| PublicKey::from_bytes(key)).collect();
-    let config = Arc::new(policy::config(keys.context("reading the host keys")?, &algorithms.0));
+    let certificates: Result<Vec<Certificate>, _> =
+        certificates.0.iter().map(|it| Certificate::from_bytes(it)).collect();
+    let keys = keys.context("reading the host keys")?;
+    let certificates = certificates.context("reading the host certificates")?;
+    let config = Arc::new(policy::config(keys, certificates, &algorithms.0));
     // Nothing of the client's has been read yet. A kernel without filters leaves the other walls.
     if let Err(error) = sandbox::bind() {
         shared

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use rescue_schema::{Secret, paths};
 use russh::keys::ssh_key::LineEnding;
+use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::private::Ed25519Keypair;
-use russh::keys::{Algorithm, HashAlg, PrivateKey};
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey};
 
 use crate::sys::files;
 
@@ -39,6 +40,35 @@ pub fn parse_all(keys: &[Secret]) -> anyhow::Result<Vec<PrivateKey>> {
         .enumerate()
         .map(|(i, key)| parse(key).map_err(|why| anyhow!("ssh.host_keys[{i}]: {why}")))
         .collect()
+}
+
+/// Parses host certificates, each of which must be of a host key that is shown: the first of its type.
+/// Whether one is valid now, and for whom, is the client's to say; the clock of a rescued machine is not
+/// to be relied upon.
+///
+/// # Errors
+/// The first that is no certificate of such a host key, by its number.
+pub fn parse_certificates(lines: &[String], keys: &[PrivateKey]) -> anyhow::Result<Vec<Certificate>> {
+    lines
+        .iter()
+        .enumerate()
+        .map(|(i, line)| {
+            parse_certificate(line, keys).map_err(|why| anyhow!("ssh.host_certificates[{i}]: {why}"))
+        })
+        .collect()
+}
+
+fn parse_certificate(line: &str, keys: &[PrivateKey]) -> Result<Certificate, &'static str> {
+    let it = Certificate::from_openssh(line.trim()).map_err(|_| "not an OpenSSH certificate")?;
+    if it.cert_type() != CertType::Host {
+        return Err("is of a user; ssh-keygen -h makes one of a host");
+    }
+    let key = keys.iter().find(|key| key.algorithm() == it.algorithm());
+    if key.is_none_or(|key| key.public_key().key_data() != it.public_key()) {
+        return Err("is of no host key in ssh.host_keys");
+    }
+    it.verify_signature().map_err(|_| "has a wrong signature")?;
+    Ok(it)
 }
 
 fn parse(key: &Secret) -> Result<PrivateKey, &'static str> {
@@ -171,6 +201,41 @@ mod tests {
         }
         install(root.path(), &keys).unwrap();
         assert_eq!(load_or_generate(&root.path().join("etc/ssh")).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_certificate_is_of_a_host_and_of_its_key() {
+        use russh::keys::ssh_key::certificate::Builder;
+        let (ca, key, other) = (generate().unwrap(), generate().unwrap(), generate().unwrap());
+        let line = |kind, of: &PrivateKey| {
+            let mut it = Builder::new(vec![7; 16], of.public_key().key_data().clone(), 1000, 2000).unwrap();
+            it.serial(1)
+                .unwrap()
+                .key_id("h")
+                .unwrap()
+                .cert_type(kind)
+                .unwrap()
+                .valid_principal("db7")
+                .unwrap();
+            it.sign(&ca).unwrap().to_openssh().unwrap()
+        };
+        let keys = [key.clone(), other.clone()];
+        let refused = |line: String| parse_certificates(&[line], &keys).unwrap_err().to_string();
+        let good = line(CertType::Host, &key);
+        assert_eq!(parse_certificates(std::slice::from_ref(&good), &keys).unwrap().len(), 1);
+        assert!(refused(line(CertType::User, &key)).contains("of a user"));
+        // Of two of a type the first is shown.
+        assert!(refused(line(CertType::Host, &other)).contains("host_certificates[0]: is of no host key"));
+        for cut in 0..good.trim_end().len() {
+            assert!(parse_certificates(&[good[..cut].into()], &keys).is_err(), "{cut}");
+        }
+        let bytes = Certificate::from_openssh(good.trim()).unwrap().to_bytes().unwrap();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            let Ok(text) = Certificate::from_bytes(&changed).and_then(|it| it.to_openssh()) else { continue };
+            assert!(parse_certificates(&[text], &keys).is_err(), "byte {at}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
+use russh::keys::{Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey};
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, Preferred, cipher, compression, kex, mac};
 
@@ -87,7 +87,7 @@ pub(super) fn methods() -> MethodSet {
 
 /// The configuration of a connection, whose host keys the monitor holds.
 /// `more` are the names of older algorithms that the document asks for.
-pub(super) fn config(keys: Vec<PublicKey>, more: &[String]) -> Config {
+pub(super) fn config(keys: Vec<PublicKey>, certificates: Vec<Certificate>, more: &[String]) -> Config {
     let names = || more.iter().map(String::as_str);
     Config {
         server_id: russh::SshId::Standard(Cow::Borrowed(IDENTIFICATION)),
@@ -97,6 +97,7 @@ pub(super) fn config(keys: Vec<PublicKey>, more: &[String]) -> Config {
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         external_keys: keys,
+        certificates,
         window_size: WINDOW,
         manual_window: true,
         // The largest that every implementation must take is 32768 (RFC 4253 section 6.1).

@@ -198,6 +198,66 @@ fn certificates_of_an_injected_authority_log_in_as_they_say() {
 }
 
 #[test]
+fn a_host_certificate_is_believed_and_the_key_alone_still_is() {
+    let server = Server::start();
+    // The certificate needs the host key that the server was given: another server gets both.
+    let folder = server.folder.path();
+    keygen(&folder.join("ca"), "ed25519");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-s", "ca", "-I", "db7", "-h", "-n", "127.0.0.1,db7", "host.pub"])
+        .current_dir(folder)
+        .status();
+    assert!(made.unwrap().success());
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let certificate = read("host-cert.pub");
+    let mut document: serde_json::Value = serde_json::from_str(&read("device.json")).unwrap();
+    document["ssh"]["host_certificates"] = serde_json::json!([certificate.trim_end()]);
+    std::fs::write(folder.join("device.json"), document.to_string()).unwrap();
+    let (child, address) = Server::listen(folder, "127.0.0.1:0", &[]);
+    let _listening = Listening(child);
+    let log_in = |known: String, algorithms: &str| {
+        std::fs::write(folder.join("known"), known).unwrap();
+        std::process::Command::new("ssh")
+            .args(["-F", "none", "-v", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"])
+            .args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"])
+            .args(["-o", &format!("HostKeyAlgorithms={algorithms}")])
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", folder.join("known").display()))
+            .arg("-i")
+            .arg(folder.join("id"))
+            .args(["-p", &address.port().to_string(), "root@127.0.0.1", "echo in"])
+            .output()
+            .unwrap()
+    };
+    let (ca, host, stranger) = (read("ca.pub"), read("host.pub"), read("stranger.pub"));
+    let (name, both) = ("ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519-cert-v01@openssh.com,ssh-ed25519");
+    let place = format!("[127.0.0.1]:{}", address.port());
+    let outs = [
+        (log_in(format!("@cert-authority * {ca}"), name), true),
+        (log_in(format!("@cert-authority * {ca}"), both), true),
+        (log_in(format!("{place} {host}"), both), true),
+        (log_in(format!("{place} {host}"), "ssh-ed25519"), true),
+        (log_in(format!("@cert-authority * {stranger}"), both), false),
+        (log_in(String::new(), both), false),
+    ];
+    for (at, (out, admitted)) in outs.iter().enumerate() {
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.stdout == b"in\n", *admitted, "{at}: {said}");
+    }
+    let said = String::from_utf8_lossy(&outs[0].0.stderr).into_owned();
+    assert!(said.contains("Server host certificate: ssh-ed25519-cert-v01@openssh.com"), "{said}");
+}
+
+/// Ended with the test, whatever its end.
+struct Listening(std::process::Child);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = (self.0.kill(), self.0.wait());
+    }
+}
+
+#[test]
 fn a_short_rsa_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("short");

@@ -8,7 +8,7 @@
 use russh::keys::ssh_encoding::Encode;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::ssh_key::{Algorithm, Signature};
-use russh::keys::{PrivateKey, signature::Signer};
+use russh::keys::{Certificate, PrivateKey, signature::Signer};
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::ssh::policy;
@@ -32,6 +32,7 @@ pub(super) struct Signed {
 /// What is wrong with what is to be signed.
 pub(super) fn sign(
     keys: &[PrivateKey],
+    certificates: &[Certificate],
     algorithm: &str,
     sha512: bool,
     exchange: &[u8],
@@ -43,7 +44,11 @@ pub(super) fn sign(
     let key = keys.iter().find(|key| same_kind(&key.algorithm(), &algorithm));
     let key = key.ok_or("a host key that is not there")?;
     let blob = key.public_key().to_bytes().map_err(|_| "a host key that does not encode")?;
-    check(exchange, &blob)?;
+    let certified = certificates
+        .iter()
+        .filter(|it| it.public_key() == key.public_key().key_data())
+        .filter_map(|it| it.to_bytes().ok());
+    check(exchange, &certified.chain([blob]).collect::<Vec<_>>())?;
     let hash = if sha512 { Sha512::digest(exchange).to_vec() } else { Sha256::digest(exchange).to_vec() };
     let signature: Signature = match (key.key_data(), &algorithm) {
         (KeypairData::Rsa(pair), Algorithm::Rsa { hash: Some(with) }) => (pair, Some(*with)).try_sign(&hash),
@@ -60,8 +65,9 @@ pub(super) fn same_kind(key: &Algorithm, algorithm: &Algorithm) -> bool {
     key == algorithm || matches!((key, algorithm), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }))
 }
 
+/// As which `host_keys` the server may show itself: a key, or a certificate of it.
 /// `string V_C, string V_S, string I_C, string I_S, string K_S, string e, string f, K`.
-fn check(exchange: &[u8], host_key: &[u8]) -> Result<(), &'static str> {
+fn check(exchange: &[u8], host_keys: &[Vec<u8>]) -> Result<(), &'static str> {
     let mut rest = exchange;
     let mut next = || {
         let (length, tail) = rest.split_first_chunk::<4>()?;
@@ -84,7 +90,7 @@ fn check(exchange: &[u8], host_key: &[u8]) -> Result<(), &'static str> {
     {
         return Err("no record of a key exchange");
     }
-    if key != host_key {
+    if !host_keys.iter().any(|known| known == key) {
         return Err("an exchange of another host key");
     }
     Ok(())
@@ -119,7 +125,7 @@ pub(super) mod tests {
         let keys = [host_keys::generate().unwrap()];
         let record = record(&keys[0], |_| {});
         for sha512 in [false, true] {
-            let signed = sign(&keys, "ssh-ed25519", sha512, &record).unwrap();
+            let signed = sign(&keys, &[], "ssh-ed25519", sha512, &record).unwrap();
             assert_eq!(signed.hash.len(), if sha512 { 64 } else { 32 });
             let signature = Signature::decode(&mut &signed.signature[..]).unwrap();
             Verifier::verify(keys[0].public_key(), &signed.hash, &signature).unwrap();
@@ -130,7 +136,7 @@ pub(super) mod tests {
     fn nothing_else_is_signed() {
         let keys = [host_keys::generate().unwrap()];
         let other = host_keys::generate().unwrap();
-        let refused = |bytes: &[u8]| sign(&keys, "ssh-ed25519", true, bytes).is_err();
+        let refused = |bytes: &[u8]| sign(&keys, &[], "ssh-ed25519", true, bytes).is_err();
         let sshsig = [&b"SSHSIG\0\0\0\x04file\0\0\0\0\0\0\0\x06sha256\0\0\0\x20"[..], &[7; 32]].concat();
         assert_eq!(sshsig.len(), 64);
         assert!(refused(&sshsig) && refused(&[0; 32]) && refused(&[]));
@@ -149,7 +155,7 @@ pub(super) mod tests {
         assert!(refused(&record(&keys[0], |fields| drop(fields.pop()))));
         let whole = record(&keys[0], |_| {});
         for algorithm in ["ssh-rsa", "rsa-sha2-512", "ssh-dss", "nonsense"] {
-            assert!(sign(&keys, algorithm, false, &whole).is_err(), "{algorithm}");
+            assert!(sign(&keys, &[], algorithm, false, &whole).is_err(), "{algorithm}");
         }
     }
 }

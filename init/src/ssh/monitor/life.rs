@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use russh::keys::PrivateKey;
+use russh::keys::{Certificate, PrivateKey};
 
 use super::forwarding::Forwarding;
 use super::login::Login;
@@ -36,6 +36,8 @@ const GOODBYE_LIMIT: Duration = Duration::from_secs(1);
 pub struct Server {
     /// Private host keys.
     pub keys: Vec<PrivateKey>,
+    /// Certificates of those.
+    pub certificates: Vec<Certificate>,
     /// Accounts, password checks and the throttle.
     pub gate: Arc<dyn Gate>,
     /// How long a client may take to log in.
@@ -103,7 +105,9 @@ pub(in crate::ssh) fn run(
         why: None,
     };
     let keys = server.keys.iter().filter_map(|key| key.public_key().to_bytes().ok()).collect();
-    monitor.say(&Reply::Welcome { keys: List(keys), algorithms: List(server.algorithms.clone()) }, &[]);
+    let certificates = server.certificates.iter().filter_map(|it| it.to_bytes().ok()).collect();
+    let (keys, certificates) = (List(keys), List(certificates));
+    monitor.say(&Reply::Welcome { keys, certificates, algorithms: List(server.algorithms.clone()) }, &[]);
     let grace = Instant::now() + server.login_grace;
     let mut patience = HANG_UP_LIMIT;
     let mut end: Option<Instant> = None;

@@ -82,7 +82,7 @@ impl<'a> Login<'a> {
         if self.session_id.is_some() && self.grant.is_none() {
             return Err("a second exchange before a login");
         }
-        let signed = exchange::sign(&self.server.keys, algorithm, sha512, record)?;
+        let signed = exchange::sign(&self.server.keys, &self.server.certificates, algorithm, sha512, record)?;
         self.session_id.get_or_insert(signed.hash);
         Ok(Reply::Signature { signature: signed.signature })
     }
@@ -235,7 +235,14 @@ pub(super) mod tests {
             drop(listener);
             let login_grace = Duration::from_secs(60);
             Self {
-                server: Server { keys, gate, login_grace, algorithms: vec![], records: None },
+                server: Server {
+                    keys,
+                    certificates: vec![],
+                    gate,
+                    login_grace,
+                    algorithms: vec![],
+                    records: None,
+                },
                 control: Control::new(control),
                 user_key,
             }

@@ -131,8 +131,8 @@ Request {
 messages! {
 /// From the monitor to the connection's process.
 Reply {
-    /// The first, before anything is asked: the public host keys, and the older algorithms to offer.
-    1 Welcome { keys: List<Vec<u8>>, algorithms: List<String> }
+    /// The first, before anything is asked: the public host keys, their certificates, and the older algorithms to offer.
+    1 Welcome { keys: List<Vec<u8>>, certificates: List<Vec<u8>>, algorithms: List<String> }
     /// A host key's signature: `string algorithm, string signature`.
     2 Signature { signature: Vec<u8> }
     /// Yes.
