@@ -144,6 +144,20 @@ impl Default for Ssh {
     }
 }
 
+/// One that says nothing.
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            device: Device::default(),
+            session: Session::default(),
+            logins: Vec::new(),
+            ssh: Ssh::default(),
+            network: Network::default(),
+        }
+    }
+}
+
 impl Document {
     /// Reads and validates a document.
     ///

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::sys::secrets;
 
 mod appended;
+pub mod part;
 
 /// Every source, the one that is trusted most first.
 const SOURCES: &[Source] = &[appended::SOURCE];
