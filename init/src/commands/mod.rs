@@ -25,6 +25,8 @@ mod power;
 mod probe;
 mod scp;
 mod sftp_server;
+mod sources;
+mod sources_media;
 mod sshd;
 mod status;
 mod umount;
@@ -69,6 +71,7 @@ const COMMANDS: &[Command] = &[
     modules::COMMAND,
     netd::COMMAND,
     net_disk::COMMAND,
+    sources::COMMAND,
     console::COMMAND,
 ];
 

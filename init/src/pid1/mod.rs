@@ -12,6 +12,7 @@ mod boot;
 mod consoles;
 mod fatal;
 mod mounts;
+mod session;
 mod shutdown;
 mod stages;
 mod supervise;

@@ -55,6 +55,11 @@ pub enum Notice {
         /// Fingerprint of the first host key, `SHA256:…`.
         hostkey: String,
     },
+    /// `sources`: what it has found lies at [`paths::SOURCES_FOUND`].
+    Sources {
+        /// Every place that can be looked at without a network has been.
+        looked: bool,
+    },
     /// An engineer: end everything in order and go down.
     GoDown(Down),
 }
@@ -91,6 +96,11 @@ impl Notice {
             "listening" => {
                 Self::Listening { port: words.next()?.parse().ok()?, hostkey: words.next()?.to_string() }
             }
+            "sources" => match words.next()? {
+                "looked" => Self::Sources { looked: true },
+                "looking" => Self::Sources { looked: false },
+                _ => return None,
+            },
             "go-down" => Self::GoDown(Down::from_word(words.next()?)?),
             _ => return None,
         };
@@ -105,6 +115,8 @@ impl std::fmt::Display for Notice {
             Self::Address(address) => write!(f, "address {address}"),
             Self::AddressLost => f.write_str("address-lost"),
             Self::Listening { port, hostkey } => write!(f, "listening {port} {hostkey}"),
+            Self::Sources { looked: true } => f.write_str("sources looked"),
+            Self::Sources { looked: false } => f.write_str("sources looking"),
             Self::GoDown(way) => write!(f, "go-down {}", way.word()),
         }
     }
@@ -121,6 +133,8 @@ mod tests {
             Notice::Address("2001:db8::1".parse().unwrap()),
             Notice::AddressLost,
             Notice::Listening { port: 22, hostkey: "SHA256:x".into() },
+            Notice::Sources { looked: true },
+            Notice::Sources { looked: false },
             Notice::GoDown(Down::Halt),
         ] {
             assert_eq!(Notice::parse(notice.to_string().as_bytes()), Some(notice));
@@ -133,6 +147,7 @@ mod tests {
             "address 1.2.3.4 5",
             "go-down",
             "go-down x",
+            "sources",
             "\u{fffd}",
         ] {
             assert_eq!(Notice::parse(junk.as_bytes()), None, "{junk}");
