@@ -176,3 +176,30 @@ fn describe(card: &present::Card) -> String {
     let mac = card.mac.map(|mac| mac.to_string()).unwrap_or_default();
     format!("{} {mac} {}", card.name, card.pci.as_deref().unwrap_or("not on PCI"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_later_is_adopted_unless_an_engineer_has_corrected_the_network() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        std::fs::create_dir_all(root.join("run/rescue")).unwrap();
+        let kept = at(root, paths::NETWORK_IN_FORCE);
+        let found = |mtu: u32| {
+            let json = format!(r#"{{"links":[{{"id":"a","mac":"02:00:00:00:00:01","mtu":{mtu}}}]}}"#);
+            std::fs::write(at(root, paths::NETWORK_WISHES), json).unwrap();
+        };
+        assert_eq!(in_force(&kept, root, &|_| ()), Network::default());
+        assert!(!adopt(&kept, root, &|_| ()).unwrap());
+        found(1400);
+        assert!(adopt(&kept, root, &|_| ()).unwrap());
+        assert_eq!(read(&kept).unwrap().links[0].mtu, Some(1400));
+        assert!(!adopt(&kept, root, &|_| ()).unwrap());
+        std::fs::write(&kept, r#"{"links":[{"id":"a","mac":"02:00:00:00:00:01","mtu":1300}]}"#).unwrap();
+        found(1500);
+        assert!(!adopt(&kept, root, &|_| ()).unwrap());
+        assert_eq!(read(&kept).unwrap().links[0].mtu, Some(1300));
+    }
+}

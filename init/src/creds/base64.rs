@@ -25,8 +25,8 @@ pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         }
     }
     // At most one more sign of padding, and nothing behind it.
-    let rest = symbols.fold(Some(0), |n, symbol| n.filter(|n| *n == 0 && symbol == b'=').map(|n| n + 1));
-    (rest.is_some() && seen % 4 != 1).then_some(bytes)
+    let rest: Vec<u8> = symbols.take(2).collect();
+    (matches!(rest.as_slice(), [] | [b'=']) && seen % 4 != 1).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ mod tests {
 
     /// A structure: type, formatted area behind the header, strings.
     fn structure(kind: u8, formatted: &[u8], strings: &[&str]) -> Vec<u8> {
-        let mut bytes = vec![kind, formatted.len() as u8 + 4, 7, 0];
+        let mut bytes = vec![kind, u8::try_from(formatted.len()).unwrap() + 4, 7, 0];
         bytes.extend(formatted);
         strings.iter().for_each(|s| bytes.extend([s.as_bytes(), &[0]].concat()));
         bytes.extend(if strings.is_empty() { &[0, 0][..] } else { &[0] });

@@ -218,7 +218,7 @@ impl<M: Medium> Fat<M> {
         Ok(match self.width {
             Width::Twelve => {
                 let pair = short(&self.medium.read(self.table + wide + wide / 2, 2)?, 0);
-                if cluster % 2 == 0 { pair & 0xfff } else { pair >> 4 }
+                if cluster.is_multiple_of(2) { pair & 0xfff } else { pair >> 4 }
             }
             Width::Sixteen => short(&self.medium.read(self.table + wide * 2, 2)?, 0),
             Width::ThirtyTwo => long(&self.medium.read(self.table + wide * 4, 4)?, 0) & 0x0fff_ffff,

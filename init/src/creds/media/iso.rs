@@ -82,7 +82,7 @@ impl<M: Medium> Iso<M> {
         let content = self.medium.read(u64::from(start) * SECTOR, bytes as usize)?;
         let mut entries = Vec::new();
         // A record does not cross the end of a sector (6.8.1.1).
-        for sector in content.chunks(SECTOR as usize) {
+        for sector in content.chunks(2048) {
             let mut rest = sector;
             while let Some((record, behind)) =
                 rest.first().filter(|n| **n >= 34).and_then(|n| rest.split_at_checked(usize::from(*n)))
