@@ -158,3 +158,49 @@ fn the_confined_process_reads_its_one_medium() {
     assert_eq!((&said["state"], &said["document"]["device"]["hostname"]), (&"found".into(), &"db7".into()));
     assert_eq!(said["document"]["logins"][0]["authorized_keys"][0], "ssh-ed25519 AAAA a");
 }
+
+const HASH: &str = "$5$abc$HEtZB/1K6XJ99xRK14R.qL6AxT3f9/cPAGbTKZddAT6";
+
+#[test]
+fn ibms_drive_is_known_by_its_serial_number() {
+    let vendor = format!(r##"{{"cloud-init":"#!/bin/bash\necho 'root:{HASH}' | chpasswd -e"}}"##);
+    let lab = Lab::new(&[
+        ("openstack/latest/meta_data.json", META),
+        ("openstack/latest/vendor_data.json", vendor.as_bytes()),
+        ("openstack/latest/network_data.json", b"{}"),
+        ("openstack/latest/user_data", b"#!/bin/sh\nhalt\n"),
+    ]);
+    let part = drive::read(&mut open(&lab.fat("16", 32, "config-2")), Kind::ConfigDrive).unwrap();
+    let login = &part.document.logins[0];
+    assert_eq!((part.document.logins.len(), login.authorized_keys.len(), part.network.len()), (1, 1, 1));
+    assert_eq!(login.password_hash.as_ref().unwrap().expose_secret(), HASH);
+    assert_eq!(part.remarks, ["user-data: not used, it is a script, which is never run"]);
+    let image = lab.iso(&["genisoimage", "-quiet", "-J"], "config-2");
+    let part = drive::read(&mut open(&image), Kind::ConfigDrive).unwrap();
+    assert!(part.document.logins[0].password_hash.is_none());
+    assert!(part.remarks.iter().any(|remark| remark.starts_with("vendor_data.json: not used")), "{part:?}");
+}
+
+#[test]
+fn both_documents_of_nocloud_let_in() {
+    let user = format!(
+        "#cloud-config\nhostname: by-user\nchpasswd: {{users: [{{name: root, password: \"{HASH}\"}}]}}\n"
+    );
+    let lab = Lab::new(&[
+        ("meta-data", b"instance-id: iid\nlocal-hostname: by-meta\npublic-keys: [ssh-ed25519 AAAA a]\n"),
+        ("user-data", user.as_bytes()),
+        ("network-config", b"version: 2\nethernets: {eth0: {dhcp4: true}}\n"),
+        ("vendor-data", b"#cloud-config\n"),
+    ]);
+    let part = drive::read(
+        &mut open(&lab.iso(&["xorriso", "-as", "mkisofs", "-quiet", "-J"], "cidata")),
+        Kind::NoCloud,
+    )
+    .unwrap();
+    let login = &part.document.logins[0];
+    assert_eq!((part.document.logins.len(), login.authorized_keys.len()), (1, 1));
+    assert!(login.password_hash.is_some());
+    assert_eq!(part.document.device.hostname.as_deref(), Some("by-user"));
+    assert_eq!(part.document.device.id.as_deref(), Some("iid"));
+    assert_eq!((part.network.len(), part.remarks.len()), (1, 1), "{part:?}");
+}

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 
+use super::nocloud;
 use super::part::Part;
 use super::smbios::{self, Table};
 use super::systemd::{self, Credentials};
@@ -66,6 +67,13 @@ pub fn strings(root: &Path) -> Found {
     for string in &table.oem {
         if let Err(why) = credentials.add_string(string) {
             return Found::Said(Said::refused(SMBIOS, &why));
+        }
+    }
+    let serial = table.serial.as_deref().map(String::from_utf8_lossy);
+    if let Some(seed) = serial.and_then(|serial| nocloud::parse(&serial)) {
+        // Where systemd's credentials say the same they have the word.
+        for (name, value) in [("system.hostname", seed.hostname), ("rescue.device.id", seed.instance)] {
+            value.into_iter().for_each(|value| credentials.add(name, value.into_bytes()));
         }
     }
     let count = table.oem.len();
@@ -146,6 +154,7 @@ mod tests {
         assert!(hinted(root.path()));
         let said = said(strings(root.path()));
         assert_eq!(said.text, "device unnamed, logins root, 0 host key(s), 0 link(s)");
+        assert_eq!(said.document.unwrap().device.hostname.as_deref(), Some("db7"));
         assert_eq!(table(root.path()).unwrap().serial.as_deref(), Some(&b"ds=nocloud;h=db7"[..]));
     }
 

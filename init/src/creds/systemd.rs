@@ -90,6 +90,7 @@ pub fn translate(credentials: &Credentials) -> Result<Part, String> {
                 None => part.remarks.push(format!("{name}: no TCP port on every address: not used")),
             },
             ("vmm", "notify_socket") => part.document.session.notify = text(name, value).ok(),
+            ("rescue", "device.id") => part.document.device.id = text(name, value).ok(),
             ("system", "hostname") => part.document.device.hostname = text(name, value).ok(),
             ("network", "dns") => part.document.network.dns.servers = servers(name, value, &mut part.remarks),
             ("network", "search_domains") => {
@@ -124,9 +125,11 @@ pub fn translate(credentials: &Credentials) -> Result<Part, String> {
     for (field, name) in [
         (&mut part.document.session.notify, "vmm.notify_socket"),
         (&mut part.document.device.hostname, "system.hostname"),
+        (&mut part.document.device.id, "rescue.device.id"),
     ] {
         let mut probe = Document::default();
         match name {
+            "rescue.device.id" => probe.device.id.clone_from(field),
             "system.hostname" => probe.device.hostname.clone_from(field),
             _ => probe.session.notify.clone_from(field),
         }

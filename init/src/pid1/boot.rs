@@ -138,9 +138,14 @@ impl Boot {
 
     /// Ends a pending stage well.
     pub(super) fn fulfil(&mut self, name: &str, why: String) {
+        self.conclude(name, StageResult::Ok, why);
+    }
+
+    /// Ends a pending stage.
+    pub(super) fn conclude(&mut self, name: &str, result: StageResult, why: String) {
         if let Some(at) = self.pending.iter().position(|p| p.stage.name == name) {
             let pending = self.pending.remove(at);
-            self.stage_ended(name, StageResult::Ok, pending.begun.elapsed(), why);
+            self.stage_ended(name, result, pending.begun.elapsed(), why);
         }
     }
 

@@ -122,6 +122,7 @@ impl Boot {
             self.start_ssh();
         }
         if self.services.gave_up("sources") && !self.session.looked {
+            self.conclude("sources", StageResult::Failed, "what looks for credentials has failed".into());
             self.hear_sources(true);
         }
     }
