@@ -71,4 +71,6 @@ scenarios! {
     "../scenarios/same_inputs_same_bytes.rs" same_inputs_same_bytes;
     "../scenarios/secrets_stay_secret.rs" secrets_stay_secret;
     "../scenarios/service_killed.rs" service_killed;
+    "../scenarios/sources_disagree.rs" sources_disagree;
+    "../scenarios/sources_refused.rs" sources_refused;
 }

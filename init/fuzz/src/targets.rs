@@ -32,6 +32,8 @@ mod sparse;
 use sparse::Sparse;
 #[path = "seal.rs"]
 mod seal;
+#[path = "sources.rs"]
+mod sources;
 
 /// A name, and what is done with each input. It must not panic, and not take long.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -67,6 +69,13 @@ pub(crate) const TARGETS: &[Target] = &[
     ("table", image),
     ("container", image),
     ("lvm", sealed_lvm),
+    ("smbios", sources::smbios),
+    ("credentials", sources::credentials),
+    ("medium", sources::medium),
+    ("said", sources::said),
+    ("openstack_meta", sources::openstack_meta),
+    ("cloud_config", sources::cloud_config),
+    ("ibm_vendor", sources::ibm_vendor),
     ("net_cmdline", networks::cmdline),
     ("net_openstack", networks::openstack),
     ("net_cloud_init", networks::cloud_init),

@@ -27,6 +27,8 @@ mod power;
 mod probe;
 mod scp;
 mod sftp_server;
+mod sources;
+mod sources_media;
 mod sshd;
 mod status;
 mod umount;
@@ -73,6 +75,7 @@ const COMMANDS: &[Command] = &[
     modules::COMMAND,
     netd::COMMAND,
     net_disk::COMMAND,
+    sources::COMMAND,
     console::COMMAND,
     farewell::COMMAND,
 ];

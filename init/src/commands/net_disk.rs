@@ -152,7 +152,7 @@ pub(super) fn ask() -> anyhow::Result<Answer> {
     let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
         bail!("starting rescue net-from-disk: no pipes");
     };
-    let heard = hear(File::from(std::os::fd::OwnedFd::from(out)), DEADLINE);
+    let heard = hear(File::from(std::os::fd::OwnedFd::from(out)), DEADLINE, MAX_ANSWER);
     let json = match heard {
         Ok(json) => json,
         Err(error) => {
@@ -169,8 +169,8 @@ pub(super) fn ask() -> anyhow::Result<Answer> {
     serde_json::from_slice(&json).context("reading the answer of rescue net-from-disk")
 }
 
-/// Reads a pipe to its end, for no longer than `limit`.
-fn hear(mut pipe: File, limit: Duration) -> std::io::Result<Vec<u8>> {
+/// Reads a pipe to its end, for no longer than `limit`, and no more than `most` bytes.
+pub(super) fn hear(mut pipe: File, limit: Duration, most: usize) -> std::io::Result<Vec<u8>> {
     let until = Instant::now() + limit;
     let mut heard = Vec::new();
     let mut buffer = [0; 4096];
@@ -191,7 +191,7 @@ fn hear(mut pipe: File, limit: Duration) -> std::io::Result<Vec<u8>> {
             return Ok(heard);
         }
         heard.extend_from_slice(buffer.get(..length).unwrap_or_default());
-        if heard.len() > MAX_ANSWER {
+        if heard.len() > most {
             return Err(std::io::Error::other("the answer is too long"));
         }
     }
@@ -229,7 +229,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         let from = Instant::now();
         let error =
-            hear(File::from(std::os::fd::OwnedFd::from(reader)), Duration::from_millis(50)).unwrap_err();
+            hear(File::from(std::os::fd::OwnedFd::from(reader)), Duration::from_millis(50), 9).unwrap_err();
         assert!(error.to_string().contains("no answer"), "{error}");
         assert!(from.elapsed() < Duration::from_secs(5));
         drop(writer);
@@ -237,6 +237,6 @@ mod tests {
         std::io::Write::write_all(&mut writer, b"said").unwrap();
         drop(writer);
         let pipe = File::from(std::os::fd::OwnedFd::from(reader));
-        assert_eq!(hear(pipe, Duration::from_secs(5)).unwrap(), b"said");
+        assert_eq!(hear(pipe, Duration::from_secs(5), 9).unwrap(), b"said");
     }
 }

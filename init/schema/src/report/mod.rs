@@ -8,6 +8,7 @@ mod mounts;
 mod net;
 mod power;
 mod probe;
+mod sources;
 mod status;
 mod who;
 
@@ -18,5 +19,6 @@ pub use mounts::{BusyMount, Holder, MountReport, UnmountReport};
 pub use net::{DuplicateReport, LinkReport, NeighbourReport, NetReport, OriginReport, SourceReport};
 pub use power::PowerReport;
 pub use probe::{PartitionReport, ProbeReport, ProbeResult, Proof, SignatureReport};
+pub use sources::{CredentialSource, CredentialState};
 pub use status::StatusReport;
 pub use who::WhoReport;
