@@ -98,9 +98,13 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
     [("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/kmsg", 0o644, 1, 11)];
 
 const OWN: &str = "rescue";
-/// Modules of more bytes are packed in the image: few in number, they are most of the memory that an
-/// unpacked image takes. The smaller ones are not worth the time, virtio's before the first login least.
-const PLAIN_MODULE: u64 = 192 << 10;
+/// Modules of more bytes are packed in the image: what is unpacked before anything runs takes time and
+/// memory. The smallest are not worth it.
+const PLAIN_MODULE: u64 = 16 << 10;
+/// The same of modules in [`WAY_IN`], which are loaded before the first login is possible.
+const PLAIN_WAY_IN: u64 = 192 << 10;
+/// Cards, and the buses and helpers of virtual ones.
+const WAY_IN: [&str; 4] = ["drivers/net/", "drivers/virtio/", "net/core/", "drivers/hv/"];
 
 /// Plans.
 ///
@@ -183,7 +187,8 @@ fn modules(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<usize> {
     for module in chosen {
         let content = kernel.files.get(&module.path).cloned().context("a module without content")?;
         let mut module = module.clone();
-        let node = match module.bytes > PLAIN_MODULE {
+        let is_way_in = WAY_IN.iter().any(|folder| module.path.contains(&format!("/{folder}")));
+        let node = match module.bytes > if is_way_in { PLAIN_WAY_IN } else { PLAIN_MODULE } {
             true => {
                 module.path.push_str(".zst");
                 Node::Zstd(content)
