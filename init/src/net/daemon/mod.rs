@@ -74,8 +74,6 @@ struct Daemon<'a> {
     /// New addresses that neighbours have not been told of.
     unannounced: Vec<(u32, Ipv4Addr)>,
     report: Option<NetReport>,
-    /// The report is not written before, unless there is an address.
-    report_after: Option<Duration>,
     /// The report that an earlier run left.
     before: NetReport,
 }
@@ -100,7 +98,6 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         resolv: String::new(),
         unannounced: Vec::new(),
         report: None,
-        report_after: publish::first_report(),
         before: standing::earlier_report(&settings.report),
         settings,
     };
@@ -133,7 +130,7 @@ pub fn run(mut settings: Settings<'_>) -> io::Result<()> {
         }
         while let Some((order, from)) = control.as_ref().and_then(Control::next) {
             let answer = daemon.obey(order);
-            daemon.publish_now();
+            daemon.publish();
             if let Some(control) = &control {
                 control.answer(&from, &answer);
             }

@@ -15,40 +15,15 @@ use crate::sys::netlink::{Address, Origin};
 use crate::sys::notify::Notice;
 use crate::sys::time::since_boot;
 
-/// How long the report waits for the first address of the machine: a card that comes up tells of itself
-/// several times in a moment, and on one processor each report takes time from the way to that address.
-const UNTIL_REPORT: Duration = Duration::from_secs(1);
 /// How long an address that is reached from nearby alone is kept back.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// When the report is due of a daemon that begins now.
-pub(super) fn first_report() -> Option<Duration> {
-    Some(since_boot() + UNTIL_REPORT)
-}
 
 impl Daemon<'_> {
     /// Tells everybody what has changed.
     pub(super) fn publish(&mut self) {
         self.publish_address();
         let dns = self.publish_resolvers();
-        if self.reports() {
-            self.publish_report(&dns);
-        }
-    }
-
-    /// As [`Self::publish`], and the report is written whatever it waits for.
-    pub(super) fn publish_now(&mut self) {
-        self.report_after = None;
-        self.publish();
-    }
-
-    /// Whether the report is written: from the first address on, or after a while without one.
-    fn reports(&mut self) -> bool {
-        let waits = self.report_after.is_some_and(|at| since_boot() < at) && self.primary.is_none();
-        if !waits {
-            self.report_after = None;
-        }
-        !waits
+        self.publish_report(&dns);
     }
 
     fn publish_address(&mut self) {
@@ -82,7 +57,7 @@ impl Daemon<'_> {
 
     /// When [`Self::publish`] has something to tell, whatever else happens.
     pub(super) fn publish_deadline(&self) -> Option<Duration> {
-        self.poor_since.map(|since| since + PATIENCE).into_iter().chain(self.report_after).min()
+        self.poor_since.map(|since| since + PATIENCE)
     }
 
     fn publish_resolvers(&mut self) -> Dns {

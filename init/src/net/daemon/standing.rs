@@ -37,11 +37,9 @@ impl Daemon<'_> {
         let mut port = Port::new(link, role);
         port.look(&self.settings.root);
         if port.role.card {
-            port.path = Card::path_of(&self.settings.root, &port.link.name);
+            port.path = Card::observe(&self.settings.root, &port.link).id_path();
         }
-        let addresses = self.netlink.addresses().unwrap_or_default().into_iter().filter(|a| a.index == index);
-        let addresses: Vec<Address> = addresses.collect();
-        port.standing = self.observe(&port.link, &addresses);
+        port.standing = self.observe(index);
         port.woken |= !port.standing.addresses.is_empty();
         // Whatever the MTU is now: the earlier run may have been killed before it said what it had set.
         let ours = !port.standing.addresses.is_empty();
@@ -50,8 +48,10 @@ impl Daemon<'_> {
             port.mtu = mtu;
             port.standing.mtu = Some(port.link.mtu);
         }
-        for address in addresses {
-            port.saw(address);
+        for address in self.netlink.addresses().unwrap_or_default() {
+            if address.index == index {
+                port.saw(address);
+            }
         }
         let new = port.choose();
         let left = port.standing.addresses.clone();
@@ -69,13 +69,13 @@ impl Daemon<'_> {
     }
 
     /// What this program has set on a link at some time, as the kernel shows it.
-    fn observe(&mut self, link: &Link, addresses: &[Address]) -> Plan {
-        let addresses = addresses.iter().filter(|a| a.origin.is_some()).cloned();
-        // A link that was down when we came to it has no routes: the kernel drops them with it.
-        let routes = if link.up { self.netlink.routes().unwrap_or_default() } else { Vec::new() };
+    fn observe(&mut self, index: u32) -> Plan {
+        let ours = |a: &Address| a.index == index && a.origin.is_some();
+        let addresses = self.netlink.addresses().unwrap_or_default().into_iter().filter(ours);
+        let routes = self.netlink.routes().unwrap_or_default().into_iter().filter(|r| r.index == index);
         Plan {
             addresses: addresses.map(|a| Address { tentative: false, duplicate: false, ..a }).collect(),
-            routes: routes.into_iter().filter(|r| r.index == link.index).collect(),
+            routes: routes.collect(),
             ..Plan::default()
         }
     }
