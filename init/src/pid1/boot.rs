@@ -18,11 +18,12 @@ use crate::sys::notify::{Down, Notice};
 use crate::sys::time::since_boot;
 use crate::sys::{files, log};
 
-/// The consoles' logins are started when SSH is up or after this, whichever is first: on one
-/// processor each costs some of the time in which somebody waits for SSH.
-pub(super) const CONSOLES_WAIT: Duration = Duration::from_millis(1500);
-/// How long they leave the processor to the first SSH login once the machine is ready.
-const CONSOLES_AFTER_READY: Duration = Duration::from_millis(400);
+/// What the way in by SSH does not need is done when that is up or after this, whichever is first: on
+/// one processor it costs some of the time in which somebody waits. These are the consoles' logins, and
+/// the power button, whose driver is not there before either.
+pub(super) const LATER_WAIT: Duration = Duration::from_millis(1500);
+/// How long it leaves the processor to the first SSH login once the machine is ready.
+const LATER_AFTER_READY: Duration = Duration::from_millis(400);
 /// Host name where none was injected.
 const HOSTNAME: &str = "rescue";
 
@@ -46,7 +47,8 @@ pub(super) struct Boot {
     pending: Vec<Pending>,
     address: Option<std::net::IpAddr>,
     listening: Option<(u16, String)>,
-    pub(super) consoles_due: Option<Instant>,
+    /// When to do what can wait.
+    pub(super) later_due: Option<Instant>,
     confirm: Option<Confirm>,
     pub(super) report: BootReport,
     /// The report has changed since it was last written.
@@ -66,7 +68,7 @@ impl Boot {
             pending: Vec::new(),
             address: None,
             listening: None,
-            consoles_due: None,
+            later_due: None,
             confirm: None,
             report: BootReport::default(),
             dirty: true,
@@ -86,10 +88,6 @@ impl Boot {
         match bound {
             Ok(socket) => self.notices = Some(socket),
             Err(error) => log::kmsg_error(&format!("rescue: binding {}: {error}", paths::NOTIFY)),
-        }
-        match PowerButton::open() {
-            Ok(button) => self.power_button = Some(button),
-            Err(error) => log::note("pid1", &format!("no power button: {error}")),
         }
     }
 
@@ -118,12 +116,10 @@ impl Boot {
     }
 
     pub(super) fn start_consoles(&mut self) -> Outcome {
+        self.later_due = Some(Instant::now() + LATER_WAIT);
         match self.consoles.is_empty() {
             true => (StageResult::Skipped, "no console to log in on".into()),
-            false => {
-                self.consoles_due = Some(Instant::now() + CONSOLES_WAIT);
-                (StageResult::Ok, String::new())
-            }
+            false => (StageResult::Ok, String::new()),
         }
     }
 
@@ -225,7 +221,7 @@ impl Boot {
         log::kmsg(&ready.to_string());
         self.report.ready = Some(ready);
         // Not at once: who waits for SSH logs in now.
-        self.consoles_due = self.consoles_due.map(|due| due.min(Instant::now() + CONSOLES_AFTER_READY));
+        self.later_due = self.later_due.map(|due| due.min(Instant::now() + LATER_AFTER_READY));
     }
 
     /// Does what is due; says when the machine is to go down.
@@ -255,8 +251,12 @@ impl Boot {
             let why = format!("not there after {} s; still trying", stage.deadline.as_secs());
             self.stage_ended(stage.name, StageResult::Failed, stage.deadline, why);
         }
-        if self.consoles_due.is_some_and(|due| now >= due) {
-            self.consoles_due = None;
+        if self.later_due.is_some_and(|due| now >= due) {
+            self.later_due = None;
+            match PowerButton::open() {
+                Ok(button) => self.power_button = Some(button),
+                Err(error) => log::note("pid1", &format!("no power button: {error}")),
+            }
             for tty in self.consoles.clone() {
                 self.services.start(&format!("console-{tty}"), &["console", &tty], false);
             }
@@ -266,12 +266,20 @@ impl Boot {
             self.report.restarts = restarts;
             self.dirty = true;
         }
-        if std::mem::take(&mut self.dirty)
+        if !self.is_on_the_way()
+            && std::mem::take(&mut self.dirty)
             && let Ok(json) = serde_json::to_vec(&self.report)
         {
             let _ = files::replace(Path::new(paths::BOOT_REPORT), 0o644, &json);
         }
         down
+    }
+
+    /// Whether nobody can ask for the report yet: no login is there, and nothing that waits for the
+    /// drivers has to be told of them.
+    fn is_on_the_way(&self) -> bool {
+        let modules = self.pending.iter().any(|p| p.stage.name == "modules" && !p.late);
+        self.later_due.is_some() && self.report.ready.is_none() && modules
     }
 
     /// `rescue.panic=test` on the kernel command line tries out the fatal path.
@@ -288,7 +296,7 @@ impl Boot {
         let confirm = self.confirm.as_ref().map(Confirm::deadline);
         stages
             .chain(self.services.next_deadline())
-            .chain(self.consoles_due)
+            .chain(self.later_due)
             .chain(self.session.next_deadline())
             .chain(confirm)
             .min()

@@ -9,7 +9,7 @@ use rescue_schema::credentials::{Document, Ssh};
 use rescue_schema::paths;
 use rescue_schema::report::{CredentialState, StageResult};
 
-use super::boot::{Boot, CONSOLES_WAIT};
+use super::boot::{Boot, LATER_WAIT};
 use super::stages::Outcome;
 use crate::creds::merge::{Session, merge};
 use crate::creds::{self, Said};
@@ -93,7 +93,7 @@ impl Boot {
     pub(super) fn begin_sources(&mut self) {
         match self.session.nobody() || creds::firmware::hinted(Path::new("/")) {
             true => self.services.start_once("sources", &["sources"]),
-            false => self.session.sources_due = Some(Instant::now() + CONSOLES_WAIT),
+            false => self.session.sources_due = Some(Instant::now() + LATER_WAIT),
         }
     }
 
@@ -113,7 +113,7 @@ impl Boot {
     /// Does what of this is due.
     pub(super) fn tick_session(&mut self, now: Instant) {
         // The consoles wait for the same: that who waits for SSH is in.
-        let ready = self.report.ready.is_some() && self.consoles_due.is_none();
+        let ready = self.report.ready.is_some() && self.later_due.is_none();
         if self.session.sources_due.is_some_and(|due| now >= due || ready) {
             self.session.sources_due = None;
             self.services.start_once("sources", &["sources", "--beside"]);
