@@ -18,6 +18,7 @@ pub mod neighbours;
 pub mod netlink;
 pub mod notify;
 pub mod packet;
+pub mod passphrase;
 pub mod power;
 pub mod priority;
 pub mod process;
