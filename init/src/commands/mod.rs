@@ -6,6 +6,7 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod assemble;
 mod completions;
 mod console;
 mod disks;
@@ -32,6 +33,7 @@ mod sources_media;
 mod sshd;
 mod status;
 mod umount;
+mod unlock;
 mod who;
 
 use std::process::ExitCode;
@@ -58,6 +60,8 @@ const COMMANDS: &[Command] = &[
     status::COMMAND,
     disks::COMMAND,
     probe::COMMAND,
+    assemble::COMMAND,
+    unlock::COMMAND,
     mount::COMMAND,
     umount::COMMAND,
     net::COMMAND,

@@ -3,6 +3,7 @@
 //! Bytes come through [`source`] with a budget; [`probe`] and [`table`] turn them into reports.
 //! To add a format: one file in `probe/` and its row in `probe/mod.rs`.
 
+pub mod assemble;
 pub mod bytes;
 pub mod fstab;
 pub mod health;

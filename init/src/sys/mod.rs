@@ -19,6 +19,7 @@ pub mod netlink;
 pub mod notify;
 pub mod packed;
 pub mod packet;
+pub mod passphrase;
 pub mod power;
 pub mod priority;
 pub mod process;

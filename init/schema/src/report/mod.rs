@@ -1,6 +1,7 @@
 //! What a rescued machine answers: kmsg lines that tools read, and the `--json` of each verb.
 //! One file a verb or line; consumers ignore fields that they do not know.
 
+mod assemble;
 mod boot;
 mod disks;
 mod log;
@@ -12,6 +13,7 @@ mod sources;
 mod status;
 mod who;
 
+pub use assemble::AssembleReport;
 pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
 pub use disks::{BlockReport, DisksReport, HealthReport, MountPoint, PathReport};
 pub use log::LogLine;
