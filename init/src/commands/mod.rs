@@ -12,6 +12,8 @@ mod disks;
 mod disks_text;
 mod disks_worker;
 mod drivers;
+mod enter;
+mod find;
 mod log;
 mod modprobe;
 mod modules;
@@ -27,6 +29,7 @@ mod scp;
 mod sftp_server;
 mod sshd;
 mod status;
+mod systems;
 mod umount;
 mod who;
 
@@ -52,7 +55,9 @@ const COMMANDS: &[Command] = &[
     status::COMMAND,
     disks::COMMAND,
     probe::COMMAND,
+    systems::COMMAND,
     mount::COMMAND,
+    enter::COMMAND,
     umount::COMMAND,
     net::COMMAND,
     log::COMMAND,

@@ -15,8 +15,8 @@ use rescue_schema::report::ProbeResult;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Usage, disks, mount};
-use crate::disk::{mount as mounting, resolve, system};
+use super::{Command, Usage, disks, find, mount};
+use crate::disk::{drivers, resolve, system};
 use crate::net::translate::{self, Translation, present};
 use crate::sys::mounts;
 
@@ -70,12 +70,12 @@ fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
     let mut trouble = Vec::new();
     for root in resolve::flat(&disks) {
         let kind = root.probe.kind.as_deref();
-        let Some(driver) = kind.and_then(mounting::driver).filter(|d| d.root) else { continue };
+        let Some(driver) = kind.and_then(drivers::driver).filter(|d| d.root) else { continue };
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
         }
         drop(crate::modules::load(driver.driver));
-        let files = mount::inside(root, driver, |fd| system::look(fd).map(|_| translate::disk::gather(fd)));
+        let files = find::inside(root, driver, |fd| system::look(fd).map(|_| translate::disk::gather(fd)));
         let read = match files {
             Ok(None) => continue,
             Ok(Some(files)) => translate::translate("disk", &files).map_err(|e| e.to_string()),

@@ -4,7 +4,11 @@
 //! To add a format: one file in `probe/` and its row in `probe/mod.rs`.
 
 pub mod bytes;
+pub mod drivers;
+pub mod enter;
+pub mod fallback;
 pub mod fstab;
+pub mod guard;
 pub mod health;
 pub mod holders;
 pub mod mount;

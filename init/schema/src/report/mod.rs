@@ -9,6 +9,7 @@ mod net;
 mod power;
 mod probe;
 mod status;
+mod systems;
 mod who;
 
 pub use boot::{BootReport, Ready, StageLine, StageReport, StageResult};
@@ -19,4 +20,5 @@ pub use net::{DuplicateReport, LinkReport, NeighbourReport, NetReport, OriginRep
 pub use power::PowerReport;
 pub use probe::{PartitionReport, ProbeReport, ProbeResult, Proof, SignatureReport};
 pub use status::StatusReport;
+pub use systems::{SubvolumeReport, SystemReport, SystemsReport};
 pub use who::WhoReport;
