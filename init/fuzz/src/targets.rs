@@ -63,6 +63,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("fstab", fstab_of_a_system),
     ("mountinfo", mounts),
     ("os_release", os_release),
+    ("registry", registry),
     ("probe", image),
     ("format", one_format),
     ("gpt", sealed_gpt),
@@ -456,6 +457,21 @@ fn os_release(data: &[u8]) {
         "{name:?}"
     );
     assert!(facts.pretty_name.is_none_or(|name| !name.contains(char::is_control)));
+}
+
+/// A registry hive, asked for what is asked of Windows.
+fn registry(data: &[u8]) {
+    let bytes = data.to_vec();
+    let reader = Reader::new(&bytes, 512);
+    if let Ok(Some(hive)) = system::regf::Hive::open(&reader) {
+        for (path, name) in [
+            (&["Microsoft", "Windows NT", "CurrentVersion"][..], "ProductName"),
+            (&["Select"][..], "Current"),
+        ] {
+            let _ = hive.value(path, name);
+        }
+    }
+    assert!(reader.spent() <= BUDGET);
 }
 
 fn image(data: &[u8]) {

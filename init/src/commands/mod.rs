@@ -13,7 +13,9 @@ mod disks;
 mod disks_text;
 mod disks_worker;
 mod drivers;
+mod enter;
 mod farewell;
+mod find;
 mod log;
 mod modprobe;
 mod modules;
@@ -32,6 +34,7 @@ mod sources;
 mod sources_media;
 mod sshd;
 mod status;
+mod systems;
 mod umount;
 mod unlock;
 mod who;
@@ -62,7 +65,9 @@ const COMMANDS: &[Command] = &[
     probe::COMMAND,
     assemble::COMMAND,
     unlock::COMMAND,
+    systems::COMMAND,
     mount::COMMAND,
+    enter::COMMAND,
     umount::COMMAND,
     net::COMMAND,
     log::COMMAND,

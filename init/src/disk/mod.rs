@@ -5,7 +5,11 @@
 
 pub mod assemble;
 pub mod bytes;
+pub mod drivers;
+pub mod enter;
+pub mod fallback;
 pub mod fstab;
+pub mod guard;
 pub mod health;
 pub mod holders;
 pub mod mount;

@@ -11,6 +11,7 @@ mod power;
 mod probe;
 mod sources;
 mod status;
+mod systems;
 mod who;
 
 pub use assemble::AssembleReport;
@@ -23,4 +24,5 @@ pub use power::PowerReport;
 pub use probe::{PartitionReport, ProbeReport, ProbeResult, Proof, SignatureReport};
 pub use sources::{CredentialSource, CredentialState};
 pub use status::StatusReport;
+pub use systems::{SubvolumeReport, SystemReport, SystemsReport};
 pub use who::WhoReport;
