@@ -12,7 +12,7 @@ use rescue_schema::report::{BlockReport, MountPoint, MountReport};
 use super::find::{self, Found, Survey};
 use super::{Command, Usage, disks};
 use crate::disk::mountinfo::Mount;
-use crate::disk::{guard, mount, resolve, system, unmount};
+use crate::disk::{assemble, guard, mount, resolve, system, unmount};
 use crate::sys::mounts;
 
 pub(super) const COMMAND: Command = Command {
@@ -70,7 +70,7 @@ fn usage(error: lexopt::Error) -> anyhow::Error {
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let wish = parse(args)?;
     let _alone = alone()?;
-    let disks = disks::look(&wish.only)?;
+    let disks = put_together(&wish)?;
     if let Some(device) = wish.name.as_deref().filter(|n| n.starts_with("/dev/")) {
         let block = resolve::flat(&disks).into_iter().find(|b| b.path == device);
         let block = block.with_context(|| format!("{device} is not here: `rescue disks` lists what is"))?;
@@ -89,15 +89,33 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let survey = find::survey(&disks);
     survey.unseen.iter().for_each(|line| eprintln!("rescue mount: {line}"));
     let mut reports = Vec::new();
-    for system in choose(&survey, wish.name.as_deref(), wish.all)? {
+    for system in choose(&survey, wish.name.as_deref(), wish.all, &disks)? {
         let planned = |write| find::plan(system, &survey, &disks, write);
         reports.push(system_at(system, &planned, &disks, &wish)?.0);
     }
     finish(&reports, &wish)
 }
 
+/// What is there, once arrays and volume groups that can be put together have been: that writes nothing.
+/// Devices that are named are left as they are.
+fn put_together(wish: &Wish) -> anyhow::Result<Vec<BlockReport>> {
+    let disks = disks::look(&wish.only)?;
+    let all = assemble::Wish::default();
+    if wish.dry_run || !wish.only.is_empty() || assemble::plan(&disks, &all).steps.is_empty() {
+        return Ok(disks);
+    }
+    let report = super::assemble::everything(&all, false)?;
+    report.steps.iter().chain(&report.trouble).for_each(|line| eprintln!("{line}"));
+    disks::look(&wish.only)
+}
+
 /// The systems that are meant: snapshots only where they are named.
-fn choose<'a>(survey: &'a Survey<'a>, name: Option<&str>, all: bool) -> anyhow::Result<Vec<&'a Found<'a>>> {
+fn choose<'a>(
+    survey: &'a Survey<'a>,
+    name: Option<&str>,
+    all: bool,
+    disks: &[BlockReport],
+) -> anyhow::Result<Vec<&'a Found<'a>>> {
     let systems = &survey.systems;
     let list = |shown: &[&Found<'_>]| {
         shown.iter().map(|s| format!("\n  {:<16} {}", s.name, describe(s))).collect::<String>()
@@ -108,9 +126,10 @@ fn choose<'a>(survey: &'a Survey<'a>, name: Option<&str>, all: bool) -> anyhow::
             Some(one) => Ok(vec![one]),
             None => Err(Usage(format!("no system {name:?}; there are:{}", list(&live))).into()),
         },
-        None if live.is_empty() => {
-            bail!("no Linux system found, nor another: `rescue disks` shows what is on the disks")
-        }
+        None if live.is_empty() => match assemble::locked(disks).first() {
+            Some(block) => bail!("no system found; {0} is encrypted: rescue unlock {0}", block.path),
+            None => bail!("no Linux system found, nor another: `rescue disks` shows what is on the disks"),
+        },
         None if live.len() > 1 && !all => {
             Err(Usage(format!("several systems: name one, or --all:{}", list(&live))).into())
         }
@@ -126,11 +145,11 @@ pub(super) fn ensure(
     only: &[String],
 ) -> anyhow::Result<(MountReport, bool, system::Facts)> {
     let _alone = alone()?;
-    let disks = disks::look(only)?;
+    let wish = Wish { name: name.map(Into::into), write, only: only.into(), quiet: true, ..Wish::default() };
+    let disks = put_together(&wish)?;
     let survey = find::survey(&disks);
     survey.unseen.iter().for_each(|line| eprintln!("rescue: {line}"));
-    let wish = Wish { name: name.map(Into::into), write, quiet: true, ..Wish::default() };
-    let chosen = choose(&survey, name, false)?;
+    let chosen = choose(&survey, name, false, &disks)?;
     let system = chosen.first().context("no system")?;
     let planned = |write| find::plan(system, &survey, &disks, write);
     let (report, fresh) = system_at(system, &planned, &disks, &wish)?;
