@@ -72,6 +72,9 @@ impl Boot {
         {
             log::note("pid1", &format!("feeding the injected seed to the kernel: {error}"));
         }
+        if self.cmdline.get("rescue.device_url").is_some() {
+            log::kmsg_error("rescue: rescue.device_url= is not read by this image; inject the document");
+        }
         let mut appended = creds::appended::gather(root);
         if appended.state == CredentialState::Absent && image_was_cut(root) {
             // Something may have been there, and must not be made up for by another source.
@@ -172,6 +175,15 @@ impl Boot {
         self.report.session.clone_from(&document.session.id);
         self.report.logins = document.logins.iter().map(|login| login.name.clone()).collect();
         self.report.sources.clone_from(&session.sources);
+        let (old, new) = (&self.session.session.document.session, &document.session);
+        for (name, is_new) in [
+            ("session.beacon", new.beacon.is_some() && old.beacon.is_none()),
+            ("session.notify", new.notify.is_some() && old.notify.is_none()),
+        ] {
+            if is_new {
+                log::kmsg_error(&format!("rescue: {name}: this image does not send it; look at the console"));
+            }
+        }
         self.dirty = true;
         self.session.session = session;
     }
