@@ -10,6 +10,7 @@ use rescue_schema::paths;
 use sha_crypt::PasswordHasher;
 
 use crate::cpio::{Kind, Writer};
+use crate::host_key;
 use crate::output::Output;
 
 /// Bytes of seed: twice what fills the kernel's pool (256 bits).
@@ -26,14 +27,23 @@ pub(crate) struct Wish {
     pub(crate) password_for: Option<String>,
     /// Whether to add random bytes for the guest's generator.
     pub(crate) seed: bool,
+    /// Whether to make the host key.
+    pub(crate) host_key: bool,
+    /// The names, by commas, under which clients know the machine; none: the document's host name.
+    pub(crate) hosts: Option<String>,
 }
 
-/// Writes `output`, mode 0600.
+/// Writes `output`, mode 0600. Returns the line of `known_hosts` for a host key that was made.
 ///
 /// # Errors
-/// A document that is wrong, a password that is empty, or those of the file system.
-pub(crate) fn inject(wish: &Wish, output: &Path) -> Result<()> {
-    let document = document(wish)?;
+/// A document that is wrong or has a host key already, a password that is empty, or those of the file
+/// system.
+pub(crate) fn inject(wish: &Wish, output: &Path) -> Result<Option<String>> {
+    let mut document = document(wish)?;
+    let known = match wish.host_key {
+        true => Some(host_key::add(&mut document, wish.hosts.as_deref(), &random()?)?),
+        false => None,
+    };
     let seed = wish.seed.then(random::<SEED_BYTES>).transpose()?;
     let archive = archive(&document, seed.as_ref().map(|seed| &seed[..]))?;
     let name = output
@@ -47,7 +57,8 @@ pub(crate) fn inject(wish: &Wish, output: &Path) -> Result<()> {
     };
     let mut files = Output::new(folder, archive.len() as u64)?;
     files.file(name, 0o600, |file| Ok(file.write_all(&archive)?))?;
-    files.commit()
+    files.commit()?;
+    Ok(known)
 }
 
 /// Random bytes of this machine.
@@ -201,7 +212,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let json = folder.path().join("device.json");
         std::fs::write(&json, JSON).unwrap();
-        let wish = Wish { device: Some(json), password_for: None, seed: false };
+        let wish = Wish { device: Some(json), password_for: None, seed: false, host_key: false, hosts: None };
         let (a, b) = (folder.path().join("a"), folder.path().join("b"));
         inject(&wish, &a).unwrap();
         inject(&wish, &b).unwrap();

@@ -11,6 +11,7 @@ mod cpio;
 mod deb;
 mod elf;
 mod etc;
+mod host_key;
 mod inject;
 mod kernel;
 mod kmod;
@@ -45,7 +46,8 @@ usage: imagebuilder build --family NAME|FILE.toml --profile minimal|standard
        imagebuilder kernel build --config cloud|server [--fragment FILE]... [--source PACKAGE] [--jobs N]
                                  [--merge-only | [--cached] -o DIR]
        imagebuilder kernel check .config [--family NAME|FILE.toml]
-       imagebuilder inject [--device device.json|-] [--password-stdin LOGIN] [--no-seed] -o device.cpio
+       imagebuilder inject [--device device.json|-] [--password-stdin LOGIN] [--no-seed]
+                           [--generate-host-key [--host NAME[,NAME]...]] -o device.cpio
        imagebuilder run --image DIR [--device device.json|device.cpio] [--disk IMG]... [--ssh-port N]
                         [--internet] [--memory MiB] [--append STRING]
 ";
@@ -236,13 +238,16 @@ fn kernel_check_arguments(mut parser: lexopt::Parser) -> Result<()> {
 }
 
 fn inject_arguments(mut parser: lexopt::Parser) -> Result<()> {
-    let mut wish = inject::Wish { device: None, password_for: None, seed: true };
+    let mut wish =
+        inject::Wish { device: None, password_for: None, seed: true, host_key: false, hosts: None };
     let mut output = None;
     while let Some(argument) = parser.next()? {
         match argument {
             Long("device") => wish.device = Some(PathBuf::from(parser.value()?)),
             Long("password-stdin") => wish.password_for = Some(parser.value()?.string()?),
             Long("no-seed") => wish.seed = false,
+            Long("generate-host-key") => wish.host_key = true,
+            Long("host") => wish.hosts = Some(parser.value()?.string()?),
             Short('o') | Long("output") => output = Some(PathBuf::from(parser.value()?)),
             Long("help") | Short('h') => return help(),
             other => return Err(other.unexpected().into()),
@@ -256,7 +261,13 @@ fn inject_arguments(mut parser: lexopt::Parser) -> Result<()> {
         }
         _ => {}
     }
-    inject::inject(&wish, &output)
+    if wish.hosts.is_some() && !wish.host_key {
+        return usage("--host goes with --generate-host-key");
+    }
+    if let Some(line) = inject::inject(&wish, &output)? {
+        println!("{line}");
+    }
+    Ok(())
 }
 
 fn run_arguments(mut parser: lexopt::Parser) -> Result<()> {
