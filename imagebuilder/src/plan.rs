@@ -10,7 +10,7 @@ use crate::additions::HostFile;
 use crate::deb::resolve_link;
 use crate::etc;
 use crate::kernel::fragment;
-use crate::kmod::closure::Modules;
+use crate::kmod::closure::{Modules, Pattern};
 use crate::kmod::{Module, Packing, tables};
 use crate::observe::{Content, Facts, FileFact, PROGRAM_FOLDERS, glob};
 use crate::spec::{Spec, Tool, Word};
@@ -274,10 +274,12 @@ fn modules_of(image: &mut Image, spec: &Spec, facts: &Facts, chosen: &[&Module])
     let kernel = &facts.kernel;
     let folder = format!("lib/modules/{}", kernel.release);
     let mut shipped = Vec::new();
+    let plain = spec.profile.modules_plain.iter().map(Pattern::new).collect::<Result<Vec<_>>>()?;
     for module in chosen {
         let content = kernel.files.get(&module.path).cloned().context("a module without content")?;
         let mut module = (*module).clone();
-        let node = match module.bytes > spec.profile.pack_modules_above {
+        let stays = plain.iter().any(|pattern| pattern.matches(&module.name, &module.path));
+        let node = match !stays && module.bytes > spec.profile.pack_modules_above {
             true => {
                 module.path.push_str(".zst");
                 Node::Zstd(content)

@@ -26,3 +26,4 @@ pub mod net;
 pub mod pid1;
 pub mod ssh;
 pub mod sys;
+pub mod tree;

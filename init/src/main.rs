@@ -8,7 +8,11 @@ fn main() -> ExitCode {
         Some(path) => path.rsplit('/').next().unwrap_or_default().trim_start_matches('-').to_string(),
         None => String::new(),
     };
-    if std::process::id() == 1 {
+    // `rescue enter` starts itself again as the first process of a namespace. The kernel starts us by the path
+    // of the file, and never by this name.
+    let entered = matches!(args.as_slice(), [own, verb, inside, ..]
+        if own == "rescue" && verb == "enter" && inside == "--inside");
+    if std::process::id() == 1 && !entered {
         return init::pid1::run();
     }
     // A program which is packed; `scp` may be that or a verb.

@@ -11,7 +11,7 @@ const MAX_LINES: usize = 650;
 fn allowed(room: &str) -> Vec<&str> {
     match room {
         "sys" => vec!["sys"],
-        domain if DOMAINS.contains(&domain) => vec!["sys", domain],
+        domain if DOMAINS.contains(&domain) => vec!["sys", "tree", domain],
         "commands" | "pid1" => [&DOMAINS[..], &["sys", room]].concat(),
         _ => [&DOMAINS[..], &["sys", "commands", "pid1"]].concat(),
     }

@@ -128,7 +128,8 @@ LABEL=the\\\\040boot /opt ext4 noauto 0 0\nbroken\n"
     has(&report.trouble, "on /nowhere: no such folder");
     has(&report.trouble, "on /out/in: no such folder");
     has(&report.trouble, "/etc/fstab line 11");
-    for words in ["line 6: nas:/x", "line 7: tmpfs", "line 8: UUID=0", "line 9: /a for /b", "line 10"] {
+    has(&report.trouble, "mounting /a on /b: no such folder");
+    for words in ["line 6: nas:/x", "line 7: tmpfs", "line 8: UUID=0", "line 10"] {
         has(&report.left_out, words);
     }
 }
@@ -213,4 +214,46 @@ fn a_damaged_root_is_named_and_nothing_is_left_behind() {
     let said = values(&text, "said").join("\n");
     assert!(said.contains("no Linux system found") && said.contains("looking at /dev/loop"), "{said}");
     assert!(!values(&text, "alone").is_empty());
+}
+
+/// The programs of this machine that an entered system needs, with their libraries, in the folder `tree`.
+const PROGRAMS: &str = r#"
+programs() { for p in /bin/sh /bin/sleep /bin/cat /bin/touch /bin/ls; do
+  for f in $p $(ldd $p | grep -o '/[^ ]*'); do mkdir -p tree$(dirname $f); cp -L $f tree$f; done; done
+  for d in proc sys dev run tmp var/tmp root; do mkdir -p tree/$d; done
+  echo root:x:0:0::/root:/bin/sh >tree/etc/passwd; }
+# An engine that took itself for PID 1 would write to these.
+mount --bind /etc /etc; mount -o remount,ro,bind /etc
+"#;
+
+#[test]
+fn a_system_is_entered_and_nothing_is_left_of_it() {
+    let text = sh(&format!(
+        "{PROGRAMS}{}",
+        r#"
+        system a $ROOT db7 "UUID=$ROOT / ext4 defaults 0 1\r\n/srv /boot none bind 0 0\r\n/boot /srv none bind 0 0\r\n"
+        programs; ln -s ../run/resolver/stub.conf tree/etc/resolv.conf; rm a
+        truncate -s 64M a; mkfs.ext4 -q -U $ROOT -d tree a; dirty a; attach a; dev=$made; echo sum=$(sum a)
+        enter() { timeout -s KILL 120 $R enter --only $dev "$@"; }
+        code=0; enter -- /bin/sh -c 'ls / >/tmp/x && ls /sys/class/block >/dev/null && test -c /dev/null &&
+          cat /etc/resolv.conf >/dev/null && ! touch /x 2>/dev/null && echo pid=$$ && exit 7' || code=$?; echo code=$code
+        code=0; enter -- /bin/sh -c 'sleep 600 & kill -9 $$' 2>/run/said || code=$?; echo code=$code
+        sed s/^/said=/ /run/said
+        code=0; enter -- /nowhere 2>/dev/null || code=$?; echo code=$code
+        $R systems --only $dev --json >/run/json; grep -q '"certain"' /run/json
+        ! grep ' /mnt/db7' /proc/mounts; test -z "$(ls /mnt)"; echo sum=$(sum a); test $(blockdev --getro $dev) = 0
+        # Who is inside keeps it, whatever namespace that is; --kill ends it.
+        $R mount --only $dev >&2; enter -- /bin/sh -c 'echo in >/dev/stderr; sleep 600' 2>/run/in & 
+        until grep -q in /run/in; do sleep 0.1; done
+        code=0; $R umount 2>/run/said >&2 || code=$?; echo code=$code; sed s/^/held=/ /run/said
+        $R umount --kill >&2; test -z "$(ls /mnt)"; wait $! || :; echo sum=$(sum a)
+        enter --rw -- /bin/touch /changed; attach a; mkdir /mnt/c; mount -o ro $made /mnt/c; test -e /mnt/c/changed
+        umount /mnt/c
+    "#
+    ));
+    assert_eq!(values(&text, "code"), ["7", "137", "127", "1"], "{text}");
+    let sums = values(&text, "sum");
+    assert!(sums.len() == 3 && sums.iter().all(|s| *s == sums[0]), "{sums:?}");
+    assert!(values(&text, "said").join("\n").contains("left running"), "{text}");
+    assert!(values(&text, "held").join("\n").contains("root /mnt/db7"), "{text}");
 }

@@ -66,7 +66,7 @@ impl DeviceBuilder {
                 hostname: Some("db7".into()),
                 family: Some("debian".into()),
             },
-            session: Session { id: Some("7d5c-test".into()), beacon: None },
+            session: Session { id: Some("7d5c-test".into()), ..Session::default() },
             logins: Vec::new(),
             ssh: Ssh { host_keys: vec![Secret::new(host_key)], ..Ssh::default() },
             network: Network::default(),

@@ -119,6 +119,8 @@ pub struct Machine {
     pub links: Vec<Link>,
     /// A reset ends QEMU instead of starting over.
     pub no_reboot: bool,
+    /// Further words for QEMU.
+    pub more: Vec<String>,
 }
 
 impl Machine {
@@ -170,6 +172,7 @@ impl Machine {
             );
             add(&["-device", &card]);
         }
+        args.extend(self.more.iter().cloned());
         args
     }
 }
@@ -199,6 +202,7 @@ mod tests {
             drives: vec![Drive { image: "/a,b".into(), serial: "s".into() }],
             links: vec![Link::User { ssh_port: 2222 }],
             no_reboot: true,
+            more: Vec::new(),
         };
         let line = machine.arguments(Accelerator::Tcg, Path::new("/s"), Path::new("/l")).join(" ");
         assert!(line.contains("user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:2222-:22"), "{line}");

@@ -26,6 +26,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/repair_fstab.rs" repair_fstab;
     "../scenarios/return_after.rs" return_after;
     "../scenarios/looking_changes_nothing.rs" looking_changes_nothing;
@@ -71,4 +72,6 @@ scenarios! {
     "../scenarios/same_inputs_same_bytes.rs" same_inputs_same_bytes;
     "../scenarios/secrets_stay_secret.rs" secrets_stay_secret;
     "../scenarios/service_killed.rs" service_killed;
+    "../scenarios/sources_disagree.rs" sources_disagree;
+    "../scenarios/sources_refused.rs" sources_refused;
 }

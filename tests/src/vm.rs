@@ -42,6 +42,7 @@ impl VmBuilder {
                 drives: Vec::new(),
                 links: vec![Link::User { ssh_port: free_port()? }],
                 no_reboot: true,
+                more: Vec::new(),
             },
             dir: dir.into(),
             scenario: scenario.into(),
@@ -63,6 +64,34 @@ impl VmBuilder {
     pub fn disk(mut self, image: &Path) -> Self {
         let serial = format!("disk{}", self.machine.drives.len());
         self.machine.drives.push(Drive { image: image.into(), serial });
+        self
+    }
+
+    /// Puts an image into an optical drive.
+    pub fn cdrom(self, image: &Path) -> Self {
+        let file = image.to_string_lossy().replace(',', ",,");
+        let id = format!("cd{}", self.machine.more.len());
+        let drive = format!("if=none,id={id},media=cdrom,readonly=on,format=raw,file={file}");
+        self.qemu(&["-drive", &drive, "-device", &format!("ide-cd,drive={id}")])
+    }
+
+    /// Has the firmware say this to the guest, as systemd's credentials: strings of SMBIOS.
+    pub fn smbios(self, credentials: &[(&str, &str)]) -> Self {
+        credentials.iter().fold(self, |vm, (name, value)| {
+            let value = value.replace(',', ",,");
+            vm.qemu(&["-smbios", &format!("type=11,value=io.systemd.credential:{name}={value}")])
+        })
+    }
+
+    /// As [`Self::smbios`], in QEMU's firmware configuration: what is in a file.
+    pub fn fw_cfg(self, name: &str, file: &Path) -> Self {
+        let file = file.to_string_lossy().replace(',', ",,");
+        self.qemu(&["-fw_cfg", &format!("name=opt/io.systemd.credentials/{name},file={file}")])
+    }
+
+    /// Adds words to QEMU's own command line.
+    pub fn qemu(mut self, words: &[&str]) -> Self {
+        self.machine.more.extend(words.iter().map(ToString::to_string));
         self
     }
 

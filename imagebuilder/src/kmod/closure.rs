@@ -17,13 +17,17 @@ pub(crate) struct Modules<'a> {
 }
 
 /// `/` in a pattern means a path below `kernel/`, else it is a module's name.
-enum Pattern {
+pub(crate) enum Pattern {
     Name(GlobMatcher),
     Path(GlobMatcher),
 }
 
 impl Pattern {
-    fn new(word: &Word) -> Result<Self> {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub(crate) fn new(word: &Word) -> Result<Self> {
         let text = word.text.as_str();
         let by_path = text.contains('/');
         let glob = if by_path { text.to_string() } else { canonical(text) };
@@ -35,7 +39,8 @@ impl Pattern {
         Ok(if by_path { Self::Path(matcher) } else { Self::Name(matcher) })
     }
 
-    fn matches(&self, name: &str, path: &str) -> bool {
+    /// Whether it names the module of this name and path.
+    pub(crate) fn matches(&self, name: &str, path: &str) -> bool {
         match self {
             Self::Name(glob) => glob.is_match(name),
             Self::Path(glob) => glob.is_match(path.trim_start_matches("kernel/").trim_end_matches(".ko")),

@@ -43,6 +43,7 @@ pub(super) struct ProfileFile {
     pub(super) modules: Vec<Word>,
     pub(super) modules_if_present: Vec<Word>,
     pub(super) modules_without: Vec<Word>,
+    pub(super) modules_plain: Vec<Word>,
     pub(super) pack_modules_above_kib: Option<u32>,
     pub(super) pack_programs_above_kib: Option<u32>,
     pub(super) firmware: Option<bool>,
@@ -124,6 +125,7 @@ impl ProfileFile {
             &mut self.modules,
             &mut self.modules_if_present,
             &mut self.modules_without,
+            &mut self.modules_plain,
         ];
         (lists.into_iter().flatten())
             .chain(&mut self.kernel)

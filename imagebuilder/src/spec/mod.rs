@@ -27,9 +27,9 @@ const FAMILIES: &[(&str, &str)] =
 const TOOLSETS: &[(&str, &str)] =
     embedded!("toolsets": "base" "busybox" "more" "redhat" "suse" "windows" "freebsd");
 
-/// Modules up to this size are plain in the image, where a family does not say otherwise: to unpack those of
-/// virtio would take time from the first login.
-const PLAIN_MODULE_KIB: u32 = 192;
+/// Modules up to this size are plain in the image, where a family does not say otherwise: what is unpacked before
+/// anything runs takes time and memory, and the smallest are not worth it.
+const PLAIN_MODULE_KIB: u32 = 16;
 /// Most families that one may inherit from, itself included; also ends what inherits from itself.
 const MAX_LINEAGE: usize = 32;
 /// Largest file of a family in bytes.
@@ -48,6 +48,9 @@ pub(crate) struct Profile {
     pub(crate) modules_if_present: Vec<Word>,
     /// Globs of modules that the other globs would bring and that are not wanted.
     pub(crate) modules_without: Vec<Word>,
+    /// Globs of modules that are not packed whatever their size: those that are loaded before the first login
+    /// is possible.
+    pub(crate) modules_plain: Vec<Word>,
     /// Modules of more bytes are packed in the image: most of the memory that it takes unpacked, and a little
     /// time when one is loaded.
     pub(crate) pack_modules_above: u64,
@@ -183,6 +186,7 @@ pub(crate) fn find(family: &str, profile: &str) -> Result<Spec> {
             modules: merged.modules,
             modules_if_present: merged.modules_if_present,
             modules_without: merged.modules_without,
+            modules_plain: merged.modules_plain,
             pack_modules_above: u64::from(merged.pack_modules_above_kib.unwrap_or(PLAIN_MODULE_KIB)) << 10,
             pack_programs_above: merged.pack_programs_above_kib.map(|kib| u64::from(kib) << 10),
             firmware: merged.firmware.unwrap_or(false),
@@ -295,6 +299,7 @@ fn merge(into: &mut ProfileFile, part: ProfileFile) {
         (&mut into.modules, part.modules),
         (&mut into.modules_if_present, part.modules_if_present),
         (&mut into.modules_without, part.modules_without),
+        (&mut into.modules_plain, part.modules_plain),
     ] {
         for word in more {
             if !list.iter().any(|other| other.text == word.text) {

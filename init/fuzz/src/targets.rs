@@ -32,6 +32,8 @@ mod sparse;
 use sparse::Sparse;
 #[path = "seal.rs"]
 mod seal;
+#[path = "sources.rs"]
+mod sources;
 
 /// A name, and what is done with each input. It must not panic, and not take long.
 pub(crate) type Target = (&'static str, fn(&[u8]));
@@ -61,12 +63,20 @@ pub(crate) const TARGETS: &[Target] = &[
     ("fstab", fstab_of_a_system),
     ("mountinfo", mounts),
     ("os_release", os_release),
+    ("registry", registry),
     ("probe", image),
     ("format", one_format),
     ("gpt", sealed_gpt),
     ("table", image),
     ("container", image),
     ("lvm", sealed_lvm),
+    ("smbios", sources::smbios),
+    ("credentials", sources::credentials),
+    ("medium", sources::medium),
+    ("said", sources::said),
+    ("openstack_meta", sources::openstack_meta),
+    ("cloud_config", sources::cloud_config),
+    ("ibm_vendor", sources::ibm_vendor),
     ("net_cmdline", networks::cmdline),
     ("net_openstack", networks::openstack),
     ("net_cloud_init", networks::cloud_init),
@@ -447,6 +457,21 @@ fn os_release(data: &[u8]) {
         "{name:?}"
     );
     assert!(facts.pretty_name.is_none_or(|name| !name.contains(char::is_control)));
+}
+
+/// A registry hive, asked for what is asked of Windows.
+fn registry(data: &[u8]) {
+    let bytes = data.to_vec();
+    let reader = Reader::new(&bytes, 512);
+    if let Ok(Some(hive)) = system::regf::Hive::open(&reader) {
+        for (path, name) in [
+            (&["Microsoft", "Windows NT", "CurrentVersion"][..], "ProductName"),
+            (&["Select"][..], "Current"),
+        ] {
+            let _ = hive.value(path, name);
+        }
+    }
+    assert!(reader.spent() <= BUDGET);
 }
 
 fn image(data: &[u8]) {

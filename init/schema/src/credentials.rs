@@ -104,6 +104,10 @@ pub struct Session {
     /// Whom to tell when the machine is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beacon: Option<Beacon>,
+    /// The host's socket that is told when the machine is ready: `vsock:CID:PORT`, as systemd's
+    /// `vmm.notify_socket`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
 }
 
 /// Whom to tell when the machine is ready.
@@ -163,6 +167,20 @@ impl Default for Ssh {
     }
 }
 
+/// One that says nothing.
+impl Default for Document {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            device: Device::default(),
+            session: Session::default(),
+            logins: Vec::new(),
+            ssh: Ssh::default(),
+            network: Network::default(),
+        }
+    }
+}
+
 impl Document {
     /// Reads and validates a document.
     ///
@@ -190,6 +208,16 @@ impl Document {
     /// # Errors
     /// The first field that is wrong.
     pub fn validate(&self) -> Result<(), DocumentError> {
+        self.validate_translated()?;
+        self.network.validate_own("network")
+    }
+
+    /// As [`Self::validate`], for a document that was made of a foreign one: there a card may be known by
+    /// its name.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn validate_translated(&self) -> Result<(), DocumentError> {
         if self.version != VERSION {
             return fail("version", format!("{}; this image speaks version {VERSION}", self.version));
         }
@@ -197,6 +225,7 @@ impl Document {
             ("device.id", &self.device.id),
             ("device.family", &self.device.family),
             ("session.id", &self.session.id),
+            ("session.notify", &self.session.notify),
         ] {
             if value.as_ref().is_some_and(|v| !is_label(v)) {
                 return fail(field, "1 to 128 printable ASCII characters".into());
@@ -216,7 +245,7 @@ impl Document {
             }
         }
         self.ssh.validate()?;
-        self.network.validate_own("network")
+        self.network.validate("network")
     }
 }
 

@@ -40,3 +40,8 @@ pub const NETWORK_IN_FORCE: &str = "/run/rescue/network-in-force.json";
 pub const NET_CONTROL: &str = "/run/rescue/netd";
 /// What `netd` made of a network of which nothing was said, for its next run.
 pub const NETWORK_LADDER: &str = "/run/rescue/ladder.json";
+/// What `rescue sources` has found beyond the appended cpio (mode 0600); PID 1 removes it once read.
+pub const SOURCES_FOUND: &str = "/run/rescue/sources-found.json";
+/// The network that was chosen of all that was said, beside the one in force: the two differ once an
+/// engineer has corrected it (mode 0600).
+pub const NETWORK_CHOSEN: &str = "/run/rescue/network-chosen.json";

@@ -6,13 +6,16 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod assemble;
 mod completions;
 mod console;
 mod disks;
 mod disks_text;
 mod disks_worker;
 mod drivers;
+mod enter;
 mod farewell;
+mod find;
 mod log;
 mod modprobe;
 mod modules;
@@ -27,9 +30,13 @@ mod power;
 mod probe;
 mod scp;
 mod sftp_server;
+mod sources;
+mod sources_media;
 mod sshd;
 mod status;
+mod systems;
 mod umount;
+mod unlock;
 mod who;
 
 use std::process::ExitCode;
@@ -56,7 +63,11 @@ const COMMANDS: &[Command] = &[
     status::COMMAND,
     disks::COMMAND,
     probe::COMMAND,
+    assemble::COMMAND,
+    unlock::COMMAND,
+    systems::COMMAND,
     mount::COMMAND,
+    enter::COMMAND,
     umount::COMMAND,
     net::COMMAND,
     log::COMMAND,
@@ -73,6 +84,7 @@ const COMMANDS: &[Command] = &[
     modules::COMMAND,
     netd::COMMAND,
     net_disk::COMMAND,
+    sources::COMMAND,
     console::COMMAND,
     farewell::COMMAND,
 ];

@@ -1,18 +1,19 @@
 //! `rescue mount`: the systems of this machine, each at `/mnt/<name>` by its own fstab.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use rescue_schema::paths::{MOUNT_ROOT, RUN};
-use rescue_schema::report::{BlockReport, MountReport, ProbeResult};
+use rescue_schema::report::{BlockReport, MountPoint, MountReport};
 
+use super::find::{self, Found, Survey};
 use super::{Command, Usage, disks};
 use crate::disk::mountinfo::Mount;
-use crate::disk::{mount, protection, resolve, system, unmount};
-use crate::sys::mounts::{self, Wanted};
+use crate::disk::{assemble, guard, mount, resolve, system, unmount};
+use crate::sys::mounts;
 
 pub(super) const COMMAND: Command = Command {
     name: "mount",
@@ -30,13 +31,8 @@ struct Wish {
     only: Vec<String>,
     dry_run: bool,
     json: bool,
-}
-
-/// A system that was found.
-struct Found<'a> {
-    root: &'a BlockReport,
-    name: String,
-    facts: system::Facts,
+    /// Says only what went wrong.
+    quiet: bool,
 }
 
 fn parse(args: &[String]) -> anyhow::Result<Wish> {
@@ -74,7 +70,7 @@ fn usage(error: lexopt::Error) -> anyhow::Error {
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let wish = parse(args)?;
     let _alone = alone()?;
-    let disks = disks::look(&wish.only)?;
+    let disks = put_together(&wish)?;
     if let Some(device) = wish.name.as_deref().filter(|n| n.starts_with("/dev/")) {
         let block = resolve::flat(&disks).into_iter().find(|b| b.path == device);
         let block = block.with_context(|| format!("{device} is not here: `rescue disks` lists what is"))?;
@@ -88,33 +84,85 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             let kind = block.probe.kind.as_deref().unwrap_or("nothing that is known");
             bail!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more");
         }
-        return finish(&[one(block, &name, None, &planned, &wish)?], &wish);
+        return finish(&[one(block, &name, None, &planned, &disks, &wish)?.0], &wish);
     }
-    let (systems, unseen) = find(&disks);
-    unseen.iter().for_each(|line| eprintln!("rescue mount: {line}"));
-    let chosen: Vec<&Found<'_>> = match &wish.name {
-        Some(name) => systems.iter().filter(|s| s.name == *name).collect(),
-        None => systems.iter().collect(),
-    };
-    let list = || systems.iter().map(|s| format!("\n  {:<16} {}", s.name, describe(s))).collect::<String>();
-    match (chosen.len(), &wish.name) {
-        (0, Some(name)) => {
-            return Err(Usage(format!("no system {name:?}; there are:{}", list())).into());
-        }
-        (0, None) => bail!("no Linux system found: `rescue disks` shows what is on the disks"),
-        (2.., None) if !wish.all => {
-            return Err(Usage(format!("several systems: name one, or --all:{}", list())).into());
-        }
-        _ => {}
-    }
+    let survey = find::survey(&disks);
+    survey.unseen.iter().for_each(|line| eprintln!("rescue mount: {line}"));
     let mut reports = Vec::new();
-    for system in chosen {
-        let folder = Path::new(MOUNT_ROOT).join(&system.name);
-        let fstab = system.facts.fstab.as_deref();
-        let planned = |write| mount::plan(system.root, fstab, &disks, &folder, write);
-        reports.push(one(system.root, &system.name, system.facts.pretty_name.clone(), &planned, &wish)?);
+    for system in choose(&survey, wish.name.as_deref(), wish.all, &disks)? {
+        let planned = |write| find::plan(system, &survey, &disks, write);
+        reports.push(system_at(system, &planned, &disks, &wish)?.0);
     }
     finish(&reports, &wish)
+}
+
+/// What is there, once arrays and volume groups that can be put together have been: that writes nothing.
+/// Devices that are named are left as they are.
+fn put_together(wish: &Wish) -> anyhow::Result<Vec<BlockReport>> {
+    let disks = disks::look(&wish.only)?;
+    let all = assemble::Wish::default();
+    if wish.dry_run || !wish.only.is_empty() || assemble::plan(&disks, &all).steps.is_empty() {
+        return Ok(disks);
+    }
+    let report = super::assemble::everything(&all, false)?;
+    report.steps.iter().chain(&report.trouble).for_each(|line| eprintln!("{line}"));
+    disks::look(&wish.only)
+}
+
+/// The systems that are meant: snapshots only where they are named.
+fn choose<'a>(
+    survey: &'a Survey<'a>,
+    name: Option<&str>,
+    all: bool,
+    disks: &[BlockReport],
+) -> anyhow::Result<Vec<&'a Found<'a>>> {
+    let systems = &survey.systems;
+    let list = |shown: &[&Found<'_>]| {
+        shown.iter().map(|s| format!("\n  {:<16} {}", s.name, describe(s))).collect::<String>()
+    };
+    let live: Vec<&Found<'_>> = systems.iter().filter(|s| !s.snapshot).collect();
+    match name {
+        Some(name) => match systems.iter().find(|s| s.name == name || s.root.path == name) {
+            Some(one) => Ok(vec![one]),
+            None => Err(Usage(format!("no system {name:?}; there are:{}", list(&live))).into()),
+        },
+        None if live.is_empty() => match assemble::locked(disks).first() {
+            Some(block) => bail!("no system found; {0} is encrypted: rescue unlock {0}", block.path),
+            None => bail!("no Linux system found, nor another: `rescue disks` shows what is on the disks"),
+        },
+        None if live.len() > 1 && !all => {
+            Err(Usage(format!("several systems: name one, or --all:{}", list(&live))).into())
+        }
+        None => Ok(live),
+    }
+}
+
+/// Mounts a system where it is not, for a verb that goes on in it: what it came to, whether it was mounted
+/// just now, and what it runs.
+pub(super) fn ensure(
+    name: Option<&str>,
+    write: bool,
+    only: &[String],
+) -> anyhow::Result<(MountReport, bool, system::Facts)> {
+    let _alone = alone()?;
+    let wish = Wish { name: name.map(Into::into), write, only: only.into(), quiet: true, ..Wish::default() };
+    let disks = put_together(&wish)?;
+    let survey = find::survey(&disks);
+    survey.unseen.iter().for_each(|line| eprintln!("rescue: {line}"));
+    let chosen = choose(&survey, name, false, &disks)?;
+    let system = chosen.first().context("no system")?;
+    let planned = |write| find::plan(system, &survey, &disks, write);
+    let (report, fresh) = system_at(system, &planned, &disks, &wish)?;
+    Ok((report, fresh, system.facts.clone()))
+}
+
+fn system_at(
+    system: &Found<'_>,
+    planned: &dyn Fn(bool) -> mount::Plan,
+    disks: &[BlockReport],
+    wish: &Wish,
+) -> anyhow::Result<(MountReport, bool)> {
+    one(system.root, &system.name, system.facts.pretty_name.clone(), planned, disks, wish)
 }
 
 fn finish(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {
@@ -125,60 +173,9 @@ fn finish(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {
 }
 
 fn describe(system: &Found<'_>) -> String {
-    let pretty = system.facts.pretty_name.as_deref().unwrap_or("Linux");
-    format!("{pretty} on {}", system.root.path)
-}
-
-/// Every Linux system, each with a name of its own; and what could not be looked at, a sentence each.
-fn find(disks: &[BlockReport]) -> (Vec<Found<'_>>, Vec<String>) {
-    let mut unseen = Vec::new();
-    let mut found: Vec<Found<'_>> = Vec::new();
-    for root in resolve::flat(disks) {
-        let Some(driver) = root.probe.kind.as_deref().and_then(mount::driver).filter(|d| d.root) else {
-            continue;
-        };
-        if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
-            continue;
-        }
-        match look(root, driver) {
-            Ok(Some(facts)) => found.push(Found { root, name: system::name(&facts), facts }),
-            Ok(None) => {}
-            Err(error) => unseen.push(format!("looking at {} ({}): {error}", root.path, driver.kind)),
-        }
-    }
-    // Of two with one name, as copies of a disk are, neither is the first: both get their device's.
-    let names: Vec<String> = found.iter().map(|f| f.name.clone()).collect();
-    for system in &mut found {
-        if names.iter().filter(|n| **n == system.name).count() > 1 {
-            system.name = format!("{}-{}", system.name, system::clean(&system.root.name));
-        }
-    }
-    (found, unseen)
-}
-
-fn look(root: &BlockReport, driver: &mount::Driver) -> std::io::Result<Option<system::Facts>> {
-    inside(root, driver, system::look)
-}
-
-/// Looks into a file system, which is mounted read-only and out of sight for as long as that takes.
-pub(super) fn inside<T>(
-    root: &BlockReport,
-    driver: &mount::Driver,
-    look: impl FnOnce(BorrowedFd<'_>) -> T,
-) -> std::io::Result<T> {
-    // What is mounted already is looked at where it is: a second, read-only mount would be refused.
-    if let Some(place) = root.mounts.first() {
-        return Ok(look(mounts::folder(Path::new(&place.target))?.as_fd()));
-    }
-    let options: Vec<String> = driver.no_replay.iter().map(|o| (*o).to_string()).collect();
-    let wanted =
-        Wanted { driver: driver.driver, device: &root.path, options: &options, read_only: true, inert: true };
-    let held = protection::hold(&root.path)?;
-    let found = mounts::detached(wanted).map(|m| look(m.as_fd()));
-    if held {
-        let _ = protection::release(&root.path);
-    }
-    found
+    let pretty = system.facts.pretty_name.as_deref().unwrap_or(system.facts.family);
+    let subvolume = system.subvolume.as_ref().map(|s| format!(", {}", s.path)).unwrap_or_default();
+    format!("{pretty} on {}{subvolume}", system.root.path)
 }
 
 /// Mounts one system, or says what would be done.
@@ -187,8 +184,9 @@ fn one(
     name: &str,
     pretty_name: Option<String>,
     planned: &dyn Fn(bool) -> mount::Plan,
+    disks: &[BlockReport],
     wish: &Wish,
-) -> anyhow::Result<MountReport> {
+) -> anyhow::Result<(MountReport, bool)> {
     let plan = planned(wish.write);
     let mut report = MountReport {
         system: name.into(),
@@ -201,26 +199,32 @@ fn one(
         trouble: plan.trouble.clone(),
     };
     let mut read_only = None;
-    if let Some(place) =
-        root.mounts.iter().find(|m| Path::new(&m.target) == plan.folder).or(root.mounts.first())
-    {
+    let at = |m: &&MountPoint| Path::new(&m.target) == plan.folder;
+    let whole = !plan.steps.first().is_some_and(|s| s.options.iter().any(|o| o.starts_with("subvolid=")));
+    let elsewhere: Vec<&MountPoint> =
+        root.mounts.iter().filter(|m| whole && !Path::new(&m.target).starts_with(&plan.folder)).collect();
+    if let Some(place) = root.mounts.iter().find(at).or(elsewhere.first().copied()) {
         if !(place.read_only && wish.write) {
             report.target = place.target.clone();
             report.read_only = place.read_only;
             report.steps.clear();
             (report.left_out, report.trouble) = (Vec::new(), Vec::new());
             say(&report, None, wish);
-            return Ok(report);
+            return Ok((report, false));
         }
-        if root.mounts.len() > 1 || Path::new(&place.target) != plan.folder {
+        if !elsewhere.is_empty() {
             let places: Vec<&str> = root.mounts.iter().map(|m| m.target.as_str()).collect();
             bail!("{} is mounted read-only at {}: unmount it there first", root.path, places.join(", "));
         }
         read_only = Some(planned(false));
     }
+    let refused = if wish.write { guard::refusals(&plan, disks) } else { Vec::new() };
+    if !refused.is_empty() {
+        bail!("{name} is not mounted for writing:\n  {}", refused.join("\n  "));
+    }
     say(&report, Some(&plan), wish);
     if wish.dry_run {
-        return Ok(report);
+        return Ok((report, false));
     }
     // The kernel asks for it itself, by /sbin/modprobe; a kernel built without that asks nobody.
     let load = |kind: &str| drop(crate::modules::load(kind));
@@ -239,12 +243,14 @@ fn one(
             bail!("mounting {} on {}: {error}{what}", root.path, plan.folder.display());
         }
     };
-    if !wish.json {
+    if wish.quiet {
+        more.iter().for_each(|line| eprintln!("  ! {line}"));
+    } else if !wish.json {
         more.iter().for_each(|line| println!("  ! {line}"));
         println!("{}", hint(&report, wish));
     }
     report.trouble.extend(more);
-    Ok(report)
+    Ok((report, true))
 }
 
 /// Unmounts a system that is to be mounted for writing: ext4 refuses to make a mount that skipped its
@@ -265,7 +271,7 @@ fn give_way(before: &mount::Plan, load: &dyn Fn(&str)) -> anyhow::Result<()> {
     let gone: Vec<mount::Step> = before
         .steps
         .iter()
-        .filter(|s| mounts.iter().filter(went).any(|m| m.source == s.device))
+        .filter(|s| mounts.iter().filter(went).any(|m| m.target == before.place(s)))
         .cloned()
         .collect();
     mount::below(mounts::folder(&before.folder)?.as_fd(), &gone, load);
@@ -275,7 +281,7 @@ fn give_way(before: &mount::Plan, load: &dyn Fn(&str)) -> anyhow::Result<()> {
 
 /// What is there, or what is about to be done: said before it is done.
 fn say(report: &MountReport, plan: Option<&mount::Plan>, wish: &Wish) {
-    if wish.json {
+    if wish.json || wish.quiet {
         return;
     }
     let pretty = report.pretty_name.as_deref().map(|p| format!(": {p}")).unwrap_or_default();
@@ -288,7 +294,13 @@ fn say(report: &MountReport, plan: Option<&mount::Plan>, wish: &Wish) {
     let rows: Vec<(String, String, String)> = plan
         .steps
         .iter()
-        .map(|s| (s.device.clone(), plan.place(s).to_string_lossy().into_owned(), s.how()))
+        .map(|s| {
+            (
+                mount::shown(s.bind.as_ref().unwrap_or(&s.device)),
+                plan.place(s).to_string_lossy().into_owned(),
+                s.how(),
+            )
+        })
         .collect();
     let width = |column: fn(&(String, String, String)) -> &String| {
         rows.iter().map(|r| column(r).chars().count()).max().unwrap_or(0)

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use rescue_schema::network::{BondMode, Network, Prefix};
@@ -14,6 +15,7 @@ use crate::net::control::{self, Order};
 use crate::net::edit::{self, Edit, Set};
 use crate::sys::files::{read_capped, replace};
 use crate::sys::time::since_boot;
+use crate::sys::watch::Watch;
 
 pub(super) const COMMAND: Command = Command {
     name: "net",
@@ -24,6 +26,8 @@ pub(super) const COMMAND: Command = Command {
     run,
 };
 
+/// How long netd may take to choose a network: drivers settle, and a disk may be asked.
+const BEGINNING: Duration = Duration::from_secs(60);
 /// Largest report that is read, in bytes.
 const MAX_REPORT: usize = 1 << 20;
 
@@ -45,6 +49,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         (at(paths::NET_REPORT), at(paths::NETWORK_IN_FORCE), at(paths::NET_CONTROL));
     let edit = match words.as_slice() {
         [] | ["show"] => return show(&report, json),
+        ["adopt"] => return adopt(&root, &wishes, &socket),
         ["retry"] => return order(&socket, Order::Retry),
         ["dhcp"] => Edit::Dhcp(None),
         ["dhcp", link] => Edit::Dhcp(Some((*link).into())),
@@ -80,6 +85,26 @@ fn order(socket: &Path, order: Order) -> anyhow::Result<ExitCode> {
         true => Ok(ExitCode::SUCCESS),
         // It goes on trying; what is missing may yet come.
         false => Err(anyhow!(answer.replace('\n', "\n  "))),
+    }
+}
+
+/// What was said about the network after netd began, for PID 1: a source of credentials has answered.
+fn adopt(root: &Path, wishes: &Path, socket: &Path) -> anyhow::Result<ExitCode> {
+    let say = |text: &str| crate::sys::log::note("net", text);
+    let until = Instant::now() + BEGINNING;
+    let mut watch =
+        Watch::open(&root.join(paths::RUN.trim_start_matches('/'))).context("watching for netd")?;
+    // netd itself reads what is said until it has chosen.
+    while !(wishes.exists() && socket.exists()) {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            bail!("netd has chosen no network in {} s", BEGINNING.as_secs());
+        }
+        watch.wait_for(left).context("watching for netd")?;
+    }
+    match net_wishes::adopt(wishes, root, &say)? {
+        true => order(socket, Order::Reload),
+        false => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rescue_schema::network::Network;
-use rescue_schema::report::{ProbeReport, ProbeResult};
+use rescue_schema::report::ProbeResult;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Usage, disks, mount};
-use crate::disk::{mount as mounting, resolve, system};
+use super::{Command, Usage, disks, find, mount};
+use crate::disk::{drivers, resolve, system};
 use crate::net::translate::{self, Translation};
 use crate::net::{cards, settle};
 use crate::sys::mounts;
@@ -28,14 +28,6 @@ const MAX_ANSWER: usize = 1 << 20;
 
 pub(super) const COMMAND: Command =
     Command { name: "net-from-disk", links: &[], usage: "[--root DIR] [--only DEV]…", about: "", run };
-
-/// FreeBSD's file systems, whose driver has to be told which it is; by the version that a probe says.
-/// They are looked into here alone: what `rescue mount` mounts by its fstab are systems of Linux.
-#[rustfmt::skip]
-const UFS: &[(&str, mounting::Driver)] = &[
-    ("1", mounting::Driver { kind: "ufs", driver: "ufs", no_replay: &["ufstype=44bsd"], root: true }),
-    ("2", mounting::Driver { kind: "ufs", driver: "ufs", no_replay: &["ufstype=ufs2"],  root: true }),
-];
 
 /// What the helper says.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -78,12 +70,13 @@ fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
     let mut elsewhere = None;
     let mut trouble = Vec::new();
     for root in resolve::flat(&disks) {
-        let Some(driver) = driver(&root.probe) else { continue };
+        let kind = root.probe.kind.as_deref();
+        let Some(driver) = kind.and_then(drivers::driver).filter(|d| d.root) else { continue };
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
         }
         let loaded = crate::modules::load(driver.driver);
-        let files = mount::inside(root, driver, |fd| system::look(fd).map(|_| translate::disk::gather(fd)));
+        let files = find::inside(root, driver, |fd| system::look(fd).map(|_| translate::disk::gather(fd)));
         let read = match files {
             Ok(None) => continue,
             Ok(Some(files)) => translate::translate("disk", &files).map_err(|e| e.to_string()),
@@ -109,20 +102,8 @@ fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
     }
 }
 
-/// How a file system is looked into that may be the root of a system.
-fn driver(probe: &ProbeReport) -> Option<&'static mounting::Driver> {
-    let known = probe.kind.as_deref().and_then(mounting::driver);
-    let ufs = || {
-        let is_it = |(version, driver): &&(&str, mounting::Driver)| {
-            probe.kind.as_deref() == Some(driver.kind) && probe.version.as_deref() == Some(version)
-        };
-        UFS.iter().find(is_it).map(|(_, driver)| driver)
-    };
-    known.filter(|driver| driver.root).or_else(ufs)
-}
-
 /// Why nothing could be looked into, where the image may lack the driver.
-fn refused(error: &std::io::Error, driver: &mounting::Driver, loaded: Option<anyhow::Error>) -> String {
+fn refused(error: &std::io::Error, driver: &drivers::Driver, loaded: Option<anyhow::Error>) -> String {
     match loaded {
         // ENODEV: the kernel knows no such file system.
         Some(why) if error.raw_os_error() == Some(nix::libc::ENODEV) => {
@@ -152,7 +133,7 @@ pub(super) fn ask() -> anyhow::Result<Answer> {
     let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
         bail!("starting rescue net-from-disk: no pipes");
     };
-    let heard = hear(File::from(std::os::fd::OwnedFd::from(out)), DEADLINE);
+    let heard = hear(File::from(std::os::fd::OwnedFd::from(out)), DEADLINE, MAX_ANSWER);
     let json = match heard {
         Ok(json) => json,
         Err(error) => {
@@ -169,8 +150,8 @@ pub(super) fn ask() -> anyhow::Result<Answer> {
     serde_json::from_slice(&json).context("reading the answer of rescue net-from-disk")
 }
 
-/// Reads a pipe to its end, for no longer than `limit`.
-fn hear(mut pipe: File, limit: Duration) -> std::io::Result<Vec<u8>> {
+/// Reads a pipe to its end, for no longer than `limit`, and no more than `most` bytes.
+pub(super) fn hear(mut pipe: File, limit: Duration, most: usize) -> std::io::Result<Vec<u8>> {
     let until = Instant::now() + limit;
     let mut heard = Vec::new();
     let mut buffer = [0; 4096];
@@ -191,7 +172,7 @@ fn hear(mut pipe: File, limit: Duration) -> std::io::Result<Vec<u8>> {
             return Ok(heard);
         }
         heard.extend_from_slice(buffer.get(..length).unwrap_or_default());
-        if heard.len() > MAX_ANSWER {
+        if heard.len() > most {
             return Err(std::io::Error::other("the answer is too long"));
         }
     }
@@ -202,19 +183,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn freebsd_is_looked_into_as_what_it_is() {
-        let probe = |kind: &str, version: &str| ProbeReport {
-            kind: Some(kind.into()),
-            version: Some(version.into()),
-            ..ProbeReport::default()
-        };
-        let options = |version| driver(&probe("ufs", version)).map(|driver| driver.no_replay);
-        assert_eq!(options("2"), Some(&["ufstype=ufs2"][..]));
-        assert_eq!(options("1"), Some(&["ufstype=44bsd"][..]));
-        assert_eq!(options("3"), None);
-        assert_eq!(driver(&probe("ext4", "1.0")).map(|driver| driver.driver), Some("ext4"));
-        assert_eq!(driver(&probe("vfat", "FAT32")), None);
-        let ufs = driver(&probe("ufs", "2")).unwrap();
+    fn a_driver_that_is_missing_is_named() {
+        let ufs = drivers::driver("ufs").unwrap();
         let missing = std::io::Error::from_raw_os_error(nix::libc::ENODEV);
         let said = refused(&missing, ufs, Some(anyhow::anyhow!("no module ufs in this image")));
         let full = "no driver for ufs here (no module ufs in this image): an image of the standard profile has it, \
@@ -229,7 +199,7 @@ mod tests {
         let (reader, writer) = std::io::pipe().unwrap();
         let from = Instant::now();
         let error =
-            hear(File::from(std::os::fd::OwnedFd::from(reader)), Duration::from_millis(50)).unwrap_err();
+            hear(File::from(std::os::fd::OwnedFd::from(reader)), Duration::from_millis(50), 9).unwrap_err();
         assert!(error.to_string().contains("no answer"), "{error}");
         assert!(from.elapsed() < Duration::from_secs(5));
         drop(writer);
@@ -237,6 +207,6 @@ mod tests {
         std::io::Write::write_all(&mut writer, b"said").unwrap();
         drop(writer);
         let pipe = File::from(std::os::fd::OwnedFd::from(reader));
-        assert_eq!(hear(pipe, Duration::from_secs(5)).unwrap(), b"said");
+        assert_eq!(hear(pipe, Duration::from_secs(5), 9).unwrap(), b"said");
     }
 }

@@ -27,13 +27,40 @@ pub(super) fn in_force(kept: &Path, root: &Path, say: &dyn Fn(&str)) -> Network 
         }
     }
     let network = wanted(root, say);
-    let written = serde_json::to_vec(&network)
-        .map_err(std::io::Error::from)
-        .and_then(|json| sys::files::replace(kept, 0o600, &json));
-    if let Err(error) = written {
-        say(&format!("writing {}: {error}", kept.display()));
-    }
+    keep(&network, kept, root, say);
     network
+}
+
+/// What was said anew is put in the place of what was chosen before, unless an engineer has corrected that
+/// meanwhile; says whether netd must read it.
+pub(super) fn adopt(kept: &Path, root: &Path, say: &dyn Fn(&str)) -> anyhow::Result<bool> {
+    let (in_force, chosen) = (read(kept)?, read(&at(root, paths::NETWORK_CHOSEN))?);
+    if in_force != chosen {
+        say("a network was found, and is not used: `rescue net` has corrected the one in force");
+        return Ok(false);
+    }
+    let network = wanted(root, say);
+    if network == in_force {
+        return Ok(false);
+    }
+    keep(&network, kept, root, say);
+    Ok(true)
+}
+
+fn keep(network: &Network, kept: &Path, root: &Path, say: &dyn Fn(&str)) {
+    // The one in force is last: who waits for it finds the other.
+    for path in [&at(root, paths::NETWORK_CHOSEN), kept] {
+        let written = serde_json::to_vec(network)
+            .map_err(std::io::Error::from)
+            .and_then(|json| sys::files::replace(path, 0o600, &json));
+        if let Err(error) = written {
+            say(&format!("writing {}: {error}", path.display()));
+        }
+    }
+}
+
+fn at(root: &Path, path: &str) -> std::path::PathBuf {
+    root.join(path.trim_start_matches('/'))
 }
 
 /// The wishes, with `root` in the place of `/`. What cannot be read or is for other machines must not
@@ -71,7 +98,12 @@ fn wanted(root: &Path, say: &dyn Fn(&str)) -> Network {
         if from_disk {
             say("rescue.network=from-disk: not used, a network was injected");
         }
-        return network;
+        // A document of ours knows cards by what they are; one that was translated may know names.
+        let named = |link: &rescue_schema::network::Link| link.name.is_some();
+        return match network.links.iter().any(named) {
+            true => here(network, "the network that was found", root, say),
+            false => network,
+        };
     }
     if let Some(other) = line.get("rescue.network").filter(|_| !from_disk) {
         say(&format!("rescue.network={other:?} is not known; from-disk is"));
@@ -143,4 +175,31 @@ fn here(network: Network, whose: &str, root: &Path, say: &dyn Fn(&str)) -> Netwo
     };
     say(&format!("{whose}: {why}; using DHCP on every link"));
     Network { links: Vec::new(), dns: network.dns }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_later_is_adopted_unless_an_engineer_has_corrected_the_network() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        std::fs::create_dir_all(root.join("run/rescue")).unwrap();
+        let kept = at(root, paths::NETWORK_IN_FORCE);
+        let found = |mtu: u32| {
+            let json = format!(r#"{{"links":[{{"id":"a","mac":"02:00:00:00:00:01","mtu":{mtu}}}]}}"#);
+            std::fs::write(at(root, paths::NETWORK_WISHES), json).unwrap();
+        };
+        assert_eq!(in_force(&kept, root, &|_| ()), Network::default());
+        assert!(!adopt(&kept, root, &|_| ()).unwrap());
+        found(1400);
+        assert!(adopt(&kept, root, &|_| ()).unwrap());
+        assert_eq!(read(&kept).unwrap().links[0].mtu, Some(1400));
+        assert!(!adopt(&kept, root, &|_| ()).unwrap());
+        std::fs::write(&kept, r#"{"links":[{"id":"a","mac":"02:00:00:00:00:01","mtu":1300}]}"#).unwrap();
+        found(1500);
+        assert!(!adopt(&kept, root, &|_| ()).unwrap());
+        assert_eq!(read(&kept).unwrap().links[0].mtu, Some(1300));
+    }
 }

@@ -85,7 +85,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let hostkey = keys.first().map(|k| host_keys::fingerprint(k.public_key())).unwrap_or_default();
     // The key alone is what a client without the authority goes by: it is there whatever its certificate is.
     let certificates = host_keys::parse_certificates(&ssh.host_certificates, &keys).unwrap_or_else(|error| {
-        log::note("sshd", &format!("{error:#}; no host certificate is shown"));
+        log::tell("sshd", &format!("{error:#}; no host certificate is shown"));
         Vec::new()
     });
     let accounts = match logins {

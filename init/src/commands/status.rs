@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rescue_schema::manifest::ImageInfo;
 use rescue_schema::paths;
-use rescue_schema::report::{StageResult, StatusReport};
+use rescue_schema::report::{CredentialSource, StageResult, StatusReport};
 use serde::de::DeserializeOwned;
 
 use super::{Command, Usage};
@@ -16,7 +16,7 @@ use crate::sys::time::since_boot;
 pub(super) const COMMAND: Command = Command {
     name: "status",
     links: &[],
-    usage: "[--json]",
+    usage: "[--sources] [--json]",
     about: "this machine, this session, how to get in and how to leave",
     run,
 };
@@ -25,15 +25,20 @@ pub(super) const COMMAND: Command = Command {
 const MAX_STATE: usize = 1 << 20;
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
-    let json = match args {
-        [] => false,
-        [flag] if flag == "--json" => true,
-        _ => return Err(Usage("status takes no argument but --json".into()).into()),
-    };
+    let (mut json, mut sources) = (false, false);
+    for arg in args {
+        match arg.as_str() {
+            "--json" => json = true,
+            "--sources" => sources = true,
+            _ => return Err(Usage("status takes no argument but --sources and --json".into()).into()),
+        }
+    }
     let report = observe(Path::new("/"));
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
-        false => print!("{}", render(&report)),
+    match (json, sources) {
+        (true, false) => println!("{}", serde_json::to_string_pretty(&report)?),
+        (true, true) => println!("{}", serde_json::to_string_pretty(&report.boot.sources)?),
+        (false, false) => print!("{}", render(&report)),
+        (false, true) => print!("{}", render_sources(&report.boot.sources)),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -126,6 +131,21 @@ fn render(report: &StatusReport) -> String {
     text
 }
 
+/// Every place that was looked at, the most trusted first, and what came of it.
+fn render_sources(sources: &[CredentialSource]) -> String {
+    let mut text = String::new();
+    for source in sources {
+        let _ = writeln!(text, "  {:<20} {:<8} {}", source.source, source.state.word(), source.text);
+        if !source.gave.is_empty() {
+            let _ = writeln!(text, "  {:<20} gave     {}", "", source.gave.join(", "));
+        }
+        for remark in &source.remarks {
+            let _ = writeln!(text, "  {:<20} -        {remark}", "");
+        }
+    }
+    text
+}
+
 fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
@@ -187,6 +207,23 @@ mod tests {
         let text = render(&report);
         assert!(text.contains("  switch    eth0: sw-17 port Eth17/1, VLAN 7\n"), "{text}");
         assert_eq!(text.matches("switch").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn sources_are_listed_with_what_they_gave_and_what_was_ignored() {
+        let text = render_sources(&[CredentialSource {
+            source: "SMBIOS".into(),
+            state: rescue_schema::report::CredentialState::Found,
+            text: "logins root".into(),
+            gave: vec!["logins".into(), "device.hostname".into()],
+            remarks: vec!["vconsole.keymap: not used".into()],
+        }]);
+        let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["SMBIOS", "found", "logins", "root"], "{text}");
+        assert_eq!(words[1], ["gave", "logins,", "device.hostname"], "{text}");
+        assert_eq!(words[2], ["-", "vconsole.keymap:", "not", "used"], "{text}");
+        let column = |line: usize, word: &str| text.lines().nth(line).and_then(|l| l.find(word));
+        assert_eq!((column(0, "found"), column(0, "logins")), (column(1, "gave"), column(1, "logins")));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `rescue umount`: everything that `rescue mount` mounted, children first.
+//! `rescue umount`: everything that `rescue mount` mounted, children first; then what was put together and
+//! unlocked for it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -7,7 +8,7 @@ use rescue_schema::paths::MOUNT_ROOT;
 use rescue_schema::report::UnmountReport;
 
 use super::{Command, Usage, disks};
-use crate::disk::{mountinfo, unmount};
+use crate::disk::{assemble, mountinfo, unmount};
 
 pub(super) const COMMAND: Command = Command {
     name: "umount",
@@ -38,23 +39,29 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let info = disks::mountinfo()?;
     let folder = folder(name.as_deref(), &info);
     let plan = unmount::plan(&info, &folder);
-    let report = if dry_run {
+    let mut report = if dry_run {
         let unmounted = plan.iter().map(|m| m.target.display().to_string()).collect();
         UnmountReport { unmounted, ..UnmountReport::default() }
     } else {
         unmount::apply(&plan, kill)?
     };
+    // What is mounted elsewhere keeps what it is on.
+    if name.is_none() && report.busy.is_empty() {
+        (report.closed, report.stuck) = assemble::teardown(dry_run)?;
+    }
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        if plan.is_empty() {
+        if plan.is_empty() && report.closed.is_empty() {
             println!("nothing is mounted below {}", folder.display());
         }
         let verb = if dry_run { "unmount" } else { "unmounted" };
         report.unmounted.iter().for_each(|t| println!("{verb} {t}"));
+        report.closed.iter().for_each(|line| println!("{line}"));
+        report.stuck.iter().for_each(|line| eprintln!("rescue umount: {line}"));
         eprint!("{}", unmount::explain(&report.busy, "rescue umount --kill"));
     }
-    Ok(if report.busy.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.busy.is_empty() && report.stuck.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The folder that a name, a path or a device stands for.

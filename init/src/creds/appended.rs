@@ -5,43 +5,34 @@ use std::path::Path;
 use rescue_schema::credentials::{Document, MAX_DOCUMENT};
 use rescue_schema::paths;
 
-use super::{Outcome, Source, below};
+use super::{APPENDED, Said, below};
 use crate::sys::secrets;
 
-pub(super) const SOURCE: Source = Source { name: "appended cpio", gather };
-
-fn gather(root: &Path) -> Outcome {
+/// Reads the document, with `root` in the place of `/`, and removes it from the file system, the
+/// malformed one too.
+#[must_use]
+pub fn gather(root: &Path) -> Said {
     match secrets::take(&below(root, paths::DEVICE_DOCUMENT), MAX_DOCUMENT) {
-        Ok(None) => Outcome::Absent(format!("no {}", paths::DEVICE_DOCUMENT)),
+        Ok(None) => Said::absent(APPENDED, &format!("no {}", paths::DEVICE_DOCUMENT)),
         Err(error) if error.kind() == std::io::ErrorKind::FileTooLarge => {
-            Outcome::Refused(format!("device.json: over {MAX_DOCUMENT} bytes"))
+            Said::refused(APPENDED, &format!("device.json: over {MAX_DOCUMENT} bytes"))
         }
-        Err(error) => Outcome::Refused(format!("reading {}: {error}", paths::DEVICE_DOCUMENT)),
+        Err(error) => Said::refused(APPENDED, &format!("reading {}: {error}", paths::DEVICE_DOCUMENT)),
         Ok(Some(bytes)) => match Document::parse(&bytes) {
-            Err(error) => Outcome::Refused(error.to_string()),
-            Ok(document) => {
-                let text = describe(&document);
-                Outcome::Found(Box::new(document), text)
-            }
+            Err(error) => Said::refused(APPENDED, &error.to_string()),
+            Ok(document) => Said::found(APPENDED, "", document, Vec::new()),
         },
     }
 }
 
-/// What is inside, in words that are no secret.
-fn describe(document: &Document) -> String {
-    let logins: Vec<&str> = document.logins.iter().map(|login| login.name.as_str()).collect();
-    format!(
-        "device {}, logins {}, {} host key(s), {} link(s)",
-        document.device.id.as_deref().unwrap_or("unnamed"),
-        if logins.is_empty() { "none".into() } else { logins.join(" and ") },
-        document.ssh.host_keys.len(),
-        document.network.links.len(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{gather, seed};
+    use super::super::merge::{Session, merge};
+    use super::super::seed;
+
+    fn gather(root: &std::path::Path) -> Session {
+        merge(&[super::gather(root)])
+    }
 
     fn root_with(content: &[u8]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
@@ -57,10 +48,10 @@ mod tests {
         );
         let all = gather(root.path());
         assert_eq!(all.closed(), None);
-        assert_eq!(all.findings[0].text, "device srv-1, logins root, 0 host key(s), 0 link(s)");
+        assert_eq!(all.sources[0].text, "device srv-1, logins root, 0 host key(s), 0 link(s)");
         assert!(!root.path().join("etc/rescue/device.json").exists());
         let again = gather(root.path());
-        assert_eq!(again.document, None);
+        assert_eq!(again.document, Default::default());
         assert!(again.closed().unwrap().starts_with("no credentials were injected"));
     }
 

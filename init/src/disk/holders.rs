@@ -19,6 +19,28 @@ pub fn of(proc: &Path, target: &Path) -> Vec<Holder> {
     pids.into_iter().filter(|pid| *pid != own).filter_map(|pid| holder(proc, pid, target)).collect()
 }
 
+/// Processes that are inside `folder` with mounts of their own, as `rescue enter` makes them: what is
+/// unmounted here stays mounted for them.
+pub fn inside(proc: &Path, folder: &Path) -> Vec<Holder> {
+    let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
+    let mut pids: Vec<i32> = entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    let own = std::fs::read_link(proc.join("self/ns/mnt")).ok();
+    let held = |pid: i32| {
+        let process = proc.join(pid.to_string());
+        let root = std::fs::read_link(process.join("root")).ok().filter(|r| r.starts_with(folder))?;
+        let theirs = std::fs::read_link(process.join("ns/mnt")).ok()?;
+        let command = read_capped(&process.join("comm"), 256).unwrap_or_default();
+        let by = clean(&format!("root {}", root.display()));
+        (own.as_ref() != Some(&theirs)).then(|| Holder {
+            pid,
+            command: clean(&String::from_utf8_lossy(&command)),
+            by,
+        })
+    };
+    pids.into_iter().filter_map(held).collect()
+}
+
 /// How one process holds something at or below `target`, if it does: by the first thing that is found.
 pub fn holder(proc: &Path, pid: i32, target: &Path) -> Option<Holder> {
     let folder = proc.join(pid.to_string());

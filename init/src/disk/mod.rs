@@ -3,8 +3,13 @@
 //! Bytes come through [`source`] with a budget; [`probe`] and [`table`] turn them into reports.
 //! To add a format: one file in `probe/` and its row in `probe/mod.rs`.
 
+pub mod assemble;
 pub mod bytes;
+pub mod drivers;
+pub mod enter;
+pub mod fallback;
 pub mod fstab;
+pub mod guard;
 pub mod health;
 pub mod holders;
 pub mod mount;

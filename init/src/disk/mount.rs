@@ -3,7 +3,7 @@
 //!
 //! Without leave to write nothing is written: the journal is not replayed, and the device itself is
 //! set to refuse writes, because ext4 clears its list of orphans and records errors even on a
-//! read-only mount. To add a file system: a row in [`DRIVERS`].
+//! read-only mount. To add a file system: a row in [`super::drivers`].
 
 use std::fmt;
 use std::io;
@@ -12,45 +12,20 @@ use std::path::{Path, PathBuf};
 
 use rescue_schema::report::BlockReport;
 
+use super::drivers::{DRIVERS, driver};
 use super::fstab;
 use super::protection;
 use super::resolve::{self, Missing};
 use crate::sys::mounts::{self, Wanted};
-
-/// A file system that systems are mounted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Driver {
-    /// Type as a probe says it.
-    pub kind: &'static str,
-    /// The kernel's driver.
-    pub driver: &'static str,
-    /// Options that keep a read-only mount from replaying a journal.
-    pub no_replay: &'static [&'static str],
-    /// Whether a system's root can be on it.
-    pub root: bool,
-}
-
-/// What can be mounted. The driver of ext4 takes all three.
-#[rustfmt::skip]
-pub const DRIVERS: &[Driver] = &[
-    Driver { kind: "ext4",  driver: "ext4",  no_replay: &["noload"],            root: true },
-    Driver { kind: "ext3",  driver: "ext4",  no_replay: &["noload"],            root: true },
-    Driver { kind: "ext2",  driver: "ext4",  no_replay: &["noload"],            root: true },
-    Driver { kind: "xfs",   driver: "xfs",   no_replay: &["norecovery"],        root: true },
-    Driver { kind: "btrfs", driver: "btrfs", no_replay: &["rescue=nologreplay"], root: true },
-    Driver { kind: "vfat",  driver: "vfat",  no_replay: &[],                    root: false },
-];
-
-/// The driver for what a probe found.
-pub fn driver(kind: &str) -> Option<&'static Driver> {
-    DRIVERS.iter().find(|d| d.kind == kind)
-}
+use crate::sys::namespace;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// The device.
+    /// The device; empty for a bind mount.
     pub device: String,
+    /// For a bind mount: the folder of the system that is seen there too.
+    pub bind: Option<String>,
     /// Where, as the system itself names it: `/`, `/boot/efi`.
     pub target: String,
     /// The kernel's driver.
@@ -87,6 +62,9 @@ impl Plan {
 impl Step {
     /// In a word or two.
     pub fn how(&self) -> String {
+        if self.bind.is_some() {
+            return "the same folder again".into();
+        }
         let mut how = String::from(self.driver);
         how.push_str(if self.read_only { ", read-only" } else { ", READ-WRITE" });
         if self.read_only && self.options.iter().any(|o| driver_skips(o)) {
@@ -107,18 +85,23 @@ fn driver_skips(option: &str) -> bool {
 /// As it is written to reports.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mount {} on {} ({})", self.device, self.target, self.how())
+        let source = self.bind.as_ref().unwrap_or(&self.device);
+        write!(f, "mount {source} on {} ({})", self.target, self.how())
     }
 }
 
 /// One file system, at `target`; `None` when no driver of ours takes it.
 pub fn step(block: &BlockReport, target: &str, write: bool, options: &[String]) -> Option<Step> {
     let driver = driver(block.probe.kind.as_deref()?)?;
-    let read_only = !write || options.iter().any(|o| o == "ro");
+    let read_only = !write || !driver.writes || options.iter().any(|o| o == "ro");
     let mut own: Vec<String> =
         options.iter().filter(|o| o.starts_with("subvol=") || o.starts_with("subvolid=")).cloned().collect();
     if read_only {
         own.extend(driver.no_replay.iter().map(|o| (*o).to_string()));
+    }
+    if driver.kind == "ufs" {
+        let second = block.probe.version.as_deref().is_none_or(|v| v != "1");
+        own.push(if second { "ufstype=ufs2" } else { "ufstype=44bsd" }.into());
     }
     let writes = match block.probe.state.as_deref() {
         Some("needs journal recovery") if !read_only => Some("replays its journal"),
@@ -127,6 +110,7 @@ pub fn step(block: &BlockReport, target: &str, write: bool, options: &[String]) 
     };
     Some(Step {
         device: block.path.clone(),
+        bind: None,
         target: target.into(),
         driver: driver.driver,
         options: own,
@@ -161,8 +145,10 @@ pub fn plan(
     }
     plan.trouble.extend(skipped.iter().map(|line| format!("/etc/fstab line {line} is none: skipped")));
     let mut rest: Vec<_> = entries.iter().filter(|e| e.target != "/").collect();
-    // A mount below another comes after it, in whatever order the lines stand.
-    rest.sort_by_key(|e| e.target.split('/').filter(|p| !p.is_empty()).count());
+    // A mount below another comes after it, in whatever order the lines stand; so does what shows a folder
+    // again that is mounted itself.
+    let depth = |path: &str| path.split('/').filter(|p| !p.is_empty()).count();
+    rest.sort_by_key(|e| depth(&e.target).max(if is_bind(e) { depth(&e.source) + 1 } else { 0 }));
     for entry in rest {
         let place =
             if entry.target == "none" { String::new() } else { format!(" for {}", shown(&entry.target)) };
@@ -171,7 +157,26 @@ pub fn plan(
             plan.left_out.push(format!("{what}: {why}"));
             continue;
         }
-        let source = resolve::renamed(&entry.source, of_root.map_or("", |r| &r.source), root, disks);
+        if is_bind(entry) {
+            if plan.steps.iter().any(|s| s.target == entry.target) {
+                plan.trouble.push(format!("{what}: {} is named twice", shown(&entry.target)));
+            } else {
+                plan.steps.push(Step {
+                    device: String::new(),
+                    bind: Some(entry.source.clone()),
+                    target: entry.target.clone(),
+                    driver: if entry.options.iter().any(|o| o == "rbind") { "rbind" } else { "bind" },
+                    options: Vec::new(),
+                    read_only: !write || entry.options.iter().any(|o| o == "ro"),
+                    writes: None,
+                });
+            }
+            continue;
+        }
+        let source = resolve::today(&entry.source, of_root.map_or("", |r| &r.source), root, disks);
+        if source != entry.source && resolve::device(&source, disks, &root.path).is_ok() {
+            plan.trouble.push(format!("{what}: taken for {source}, by its number on the disk of the root"));
+        }
         match resolve::device(&source, disks, &root.path) {
             Err(Missing::Nowhere) => plan.trouble.push(format!("{what} is on no disk here")),
             Err(Missing::Several(all)) => {
@@ -183,6 +188,10 @@ pub fn plan(
                     shown(&entry.target),
                     block.path
                 ));
+            }
+            Ok(block) if !fits(&entry.kind, block) => {
+                let kind = block.probe.kind.as_deref().unwrap_or("nothing known");
+                plan.trouble.push(format!("{what}: {} holds {kind}, not {}", block.path, shown(&entry.kind)));
             }
             Ok(block) => match step(block, &entry.target, write, &entry.options) {
                 Some(step) => plan.steps.push(step),
@@ -197,6 +206,23 @@ pub fn plan(
     plan
 }
 
+/// Whether a line shows one folder of the system at another place too.
+fn is_bind(entry: &fstab::Entry) -> bool {
+    entry.source.starts_with('/') && entry.options.iter().any(|o| o == "bind" || o == "rbind")
+}
+
+/// Whether what the line calls its type can be what was found: a name like /dev/sdb1 may by now be
+/// another disk's.
+fn fits(kind: &str, block: &BlockReport) -> bool {
+    let unstable = ["auto", "ntfs-3g", "fuseblk", "msdos", "none"].contains(&kind) || kind.contains(',');
+    let named = |k: &str| driver(k).map(|d| d.driver);
+    let wanted = if kind == "ntfs3" || kind == "ntfs-3g" { named("ntfs") } else { named(kind) };
+    unstable
+        || wanted.is_none()
+        || wanted == block.probe.kind.as_deref().and_then(named)
+        || step(block, "/", false, &[]).is_none()
+}
+
 /// Why an entry is none of a disk's.
 fn unwanted(entry: &fstab::Entry) -> Option<&'static str> {
     const NETWORK: &[&str] =
@@ -208,8 +234,8 @@ fn unwanted(entry: &fstab::Entry) -> Option<&'static str> {
         Some("swap, not used")
     } else if NETWORK.contains(&kind) || kind.starts_with("fuse.") || has("_netdev") {
         Some("on the network, left out")
-    } else if has("bind") || has("rbind") || kind == "none" {
-        Some("a bind mount, left out")
+    } else if kind == "none" && !is_bind(entry) {
+        Some("of no type, left out")
     } else if kind == "overlay" || MEMORY.contains(&kind) {
         Some("not on a disk, left out")
     } else if has("noauto") {
@@ -220,7 +246,7 @@ fn unwanted(entry: &fstab::Entry) -> Option<&'static str> {
 }
 
 /// Text of a disk, for a terminal that must not obey it.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(128).collect()
 }
 
@@ -261,18 +287,34 @@ pub fn below(root: BorrowedFd<'_>, steps: &[Step], load: &dyn Fn(&str)) -> Vec<S
             Err(error) => {
                 trouble.push(format!(
                     "mounting {} on {}: no such folder: {error}",
-                    step.device,
+                    shown(step.bind.as_ref().unwrap_or(&step.device)),
                     shown(&step.target)
                 ));
                 continue;
             }
         };
-        if let Err(error) = one(step, load).and_then(|mount| mounts::attach(mount.as_fd(), folder.as_fd())) {
-            let _ = protection::release(&step.device);
-            trouble.push(format!("mounting {} on {}: {error}", step.device, shown(&step.target)));
+        let mount = match &step.bind {
+            Some(from) => bind(root, step, from),
+            None => one(step, load),
+        };
+        if let Err(error) = mount.and_then(|mount| mounts::attach(mount.as_fd(), folder.as_fd())) {
+            if step.bind.is_none() && !steps.iter().any(|s| s != step && s.device == step.device) {
+                let _ = protection::release(&step.device);
+            }
+            let source = step.bind.as_ref().unwrap_or(&step.device);
+            trouble.push(format!("mounting {} on {}: {error}", shown(source), shown(&step.target)));
         }
     }
     trouble
+}
+
+fn bind(root: BorrowedFd<'_>, step: &Step, from: &str) -> io::Result<OwnedFd> {
+    let folder = mounts::folder_inside(root, from)?;
+    let mount = namespace::again_at(folder.as_fd(), step.driver == "rbind")?;
+    if step.read_only {
+        namespace::read_only(mount.as_fd())?;
+    }
+    Ok(mount)
 }
 
 fn one(step: &Step, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {

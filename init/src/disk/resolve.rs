@@ -61,6 +61,7 @@ pub fn device<'a>(source: &str, disks: &'a [BlockReport], beside: &str) -> Resul
     let (tag, value) = tag(source);
     let matches: Vec<&BlockReport> = match tag {
         Tag::Id => flat(disks).into_iter().filter_map(|b| by_id(b, &value)).collect(),
+        Tag::Place => flat(disks).into_iter().filter_map(|b| by_path(b, &value)).collect(),
         tag => flat(disks).into_iter().filter(|b| is(b, tag, &value)).collect(),
     };
     match matches.as_slice() {
@@ -91,43 +92,97 @@ fn disk_of<'a>(disks: &'a [BlockReport], path: &str) -> Option<&'a BlockReport> 
     disks.iter().find(|d| holds(d, path))
 }
 
-/// What `source` is called now, when the disk of the root file system had another name in the system
-/// itself: one whose fstab says `/dev/sda1` for the root that is on `/dev/vdb1` here means `/dev/vdb5`
-/// by `/dev/sda5`, whatever `/dev/sda` is here.
-pub fn renamed(source: &str, fstab_root: &str, root: &BlockReport, disks: &[BlockReport]) -> String {
+/// What `source` is called now, when disks had other names in the system itself: one whose fstab says
+/// `/dev/sda1` for the root that is on `/dev/vdb1` here means `/dev/vdb5` by `/dev/sda5`, whatever `/dev/sda`
+/// is here. Where its root is named otherwise, the first disk of a kind that is not here (`/dev/hda5`,
+/// `/dev/xvda5`) is the disk of the root.
+pub fn today(source: &str, fstab_root: &str, root: &BlockReport, disks: &[BlockReport]) -> String {
     let now = || {
-        let number = root.partition.as_ref()?.number.to_string();
-        let old = fstab_root.strip_suffix(&number).filter(|o| o.starts_with("/dev/") && *o != "/dev/")?;
-        let suffix = source.strip_prefix(old)?.parse::<u32>().ok()?;
+        let (old, number) = kernel_name(source)?;
+        let same = kernel_name(fstab_root)
+            .map(|(disk, n)| disk == old && root.partition.as_ref().is_some_and(|p| p.number == n));
+        let first = old.ends_with('a') || old.ends_with("0n1p") || old.ends_with("blk0p");
+        let gone = !disks.iter().any(|d| d.path == old.trim_end_matches('p'));
+        if !same.unwrap_or(first && gone) {
+            return None;
+        }
         let partitions = &disk_of(disks, &root.path)?.children;
-        partitions
-            .iter()
-            .find(|c| c.partition.as_ref().is_some_and(|p| p.number == suffix))
-            .map(|c| c.path.clone())
+        let found = partitions.iter().find(|c| c.partition.as_ref().is_some_and(|p| p.number == number));
+        found.map(|c| c.path.clone())
     };
     now().unwrap_or_else(|| source.into())
+}
+
+/// The disk and the number in a kernel's name of a partition: `/dev/sda5`, `/dev/nvme0n1p5` (whose disk
+/// keeps its `p`).
+fn kernel_name(source: &str) -> Option<(&str, u32)> {
+    const KINDS: &[&str] = &["sd", "hd", "vd", "xvd", "nvme", "mmcblk", "ubd", "dasd"];
+    let name = source.strip_prefix("/dev/")?;
+    let disk = source.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = source.get(disk.len()..)?.parse().ok()?;
+    KINDS.iter().any(|k| name.starts_with(k)).then_some((disk, number))
 }
 
 /// A name of udev's that ends in a serial number or is a mapped device's: `ata-MODEL_SERIAL-part2`,
 /// `virtio-SERIAL`, `dm-name-root`.
 fn by_id<'a>(block: &'a BlockReport, id: &str) -> Option<&'a BlockReport> {
-    let (disk, number) = match id.rsplit_once("-part") {
-        Some((disk, number)) => (disk, number.parse::<u32>().ok()),
-        None => (id, None),
-    };
+    let (disk, number) = numbered(id);
     let named = disk.strip_prefix("dm-name-").is_some_and(|n| block.path == format!("/dev/mapper/{n}"));
     let serial = block.serial.as_ref().map(|s| s.replace(' ', "_")).filter(|s| !s.is_empty());
     let serial = serial.is_some_and(|serial| {
         let head = disk.strip_suffix(serial.as_str());
         head.is_some_and(|h| h.ends_with('_') || matches!(h, "virtio-" | "ata-" | "scsi-" | "usb-"))
     });
-    if !(named || block.partition.is_none() && serial) {
+    // `wwn-0x5000…`, `scsi-35000…`, `nvme-eui.…`
+    let world = block.wwn.as_deref().is_some_and(|wwn| {
+        let bare = wwn.split_once('.').map_or(wwn, |(_, digits)| digits);
+        disk.strip_prefix("wwn-0x")
+            .or(disk.strip_prefix("scsi-3"))
+            .is_some_and(|d| d.eq_ignore_ascii_case(bare))
+            || disk.strip_prefix("nvme-").or(disk.strip_prefix("wwn-")).is_some_and(|d| d == wwn)
+    });
+    if !(named || block.partition.is_none() && (serial || world)) {
         return None;
     }
+    part(block, number)
+}
+
+/// The name of a disk's link, and the number of the partition that it goes on to.
+fn numbered(id: &str) -> (&str, Option<u32>) {
+    match id.rsplit_once("-part") {
+        Some((disk, number)) => (disk, number.parse().ok()),
+        None => (id, None),
+    }
+}
+
+fn part(block: &BlockReport, number: Option<u32>) -> Option<&BlockReport> {
     match number {
         None => Some(block),
         Some(_) => block.children.iter().find(|c| c.partition.as_ref().map(|p| p.number) == number),
     }
+}
+
+/// A name of udev's that says where a disk is plugged in: `pci-0000:00:05.0`, `pci-0000:00:1f.2-ata-3`.
+fn by_path<'a>(block: &'a BlockReport, path: &str) -> Option<&'a BlockReport> {
+    let (disk, number) = numbered(path);
+    let slot = block.slot.as_deref().filter(|s| !s.is_empty() && block.partition.is_none())?;
+    let (slot, lun) = slot.split_once(' ').unwrap_or((slot, ""));
+    let there = disk.strip_suffix(slot).is_some_and(|head| head.ends_with("pci-"))
+        || disk.strip_suffix("-nvme-1").is_some_and(|d| d.ends_with(slot))
+        // `ata3 0:0:0:0` is `…-ata-3` and `…-ata-3.0`.
+        || slot.strip_prefix("ata").is_some_and(|n| {
+            let place = disk.rsplit_once("-ata-").map(|(_, place)| place.trim_end_matches(".0"));
+            place == Some(n)
+        })
+        || lun.contains(':') && disk.ends_with(&format!("scsi-{lun}"));
+    if there { part(block, number) } else { None }
+}
+
+/// The node of a logical volume: `/dev/vg-a/root` is `/dev/mapper/vg--a-root` (lvm(8)).
+fn mapped(path: &str) -> Option<String> {
+    let (group, volume) = path.strip_prefix("/dev/")?.split_once('/')?;
+    let known = ["mapper", "disk", "md", "block", "loop"].contains(&group) || volume.contains('/');
+    (!known).then(|| format!("/dev/mapper/{}-{}", group.replace('-', "--"), volume.replace('-', "--")))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +192,7 @@ enum Tag {
     PartUuid,
     PartLabel,
     Id,
+    Place,
     Path,
 }
 
@@ -155,7 +211,10 @@ fn tag(source: &str) -> (Tag, String) {
             return (*tag, unescaped(value));
         }
     }
-    match source.strip_prefix("/dev/disk/by-id/") {
+    if let Some(place) = source.strip_prefix("/dev/disk/by-path/") {
+        return (Tag::Place, unescaped(place));
+    }
+    match source.strip_prefix("/dev/disk/by-id/").or(source.strip_prefix("ID=")) {
         Some(id) => (Tag::Id, unescaped(id)),
         None => (Tag::Path, source.into()),
     }
@@ -210,8 +269,12 @@ fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
         Tag::Label => content && same(block.probe.label.as_ref()),
         Tag::PartUuid => like(partition.and_then(|p| p.uuid.as_ref())),
         Tag::PartLabel => same(partition.and_then(|p| p.name.as_ref())),
-        Tag::Id => false,
-        Tag::Path => block.path == value || format!("/dev/{}", block.name) == value,
+        Tag::Id | Tag::Place => false,
+        Tag::Path => {
+            block.path == value
+                || format!("/dev/{}", block.name) == value
+                || mapped(value).is_some_and(|m| m == block.path)
+        }
     }
 }
 
@@ -332,10 +395,30 @@ pub(super) mod tests {
     fn old_names_follow_the_disk_of_the_root() {
         let disks = [disk("sda", &[("ext4", "x")]), disk("vdb", &[("ext4", "aa"), ("vfat", "bb")])];
         let root = &disks[1].children[0];
-        let now = |source| renamed(source, "/dev/sda1", root, &disks);
+        let now = |source| today(source, "/dev/sda1", root, &disks);
         assert_eq!(now("/dev/sda2"), "/dev/vdb2");
         assert_eq!(now("/dev/sda9"), "/dev/sda9");
         assert_eq!(now("UUID=1"), "UUID=1");
-        assert_eq!(renamed("/dev/sda2", "UUID=1", root, &disks), "/dev/sda2");
+        // Its sda is here, and may be another disk: the name stays what it is.
+        assert_eq!(today("/dev/sda2", "UUID=1", root, &disks), "/dev/sda2");
+        for old in ["/dev/hda2", "/dev/xvda2", "/dev/nvme0n1p2"] {
+            assert_eq!(today(old, "UUID=1", root, &disks), "/dev/vdb2", "{old}");
+        }
+        assert_eq!(today("/dev/hdb2", "UUID=1", root, &disks), "/dev/hdb2");
+    }
+
+    #[test]
+    fn names_of_place_world_and_volume() {
+        let mut disk = disk("sdb", &[("ext4", "x")]);
+        disk.slot = Some("0000:00:05.0".into());
+        disk.wwn = Some("naa.5000c500a1b2c3d4".into());
+        let volume = BlockReport { path: "/dev/mapper/vg--a-root".into(), ..BlockReport::default() };
+        let disks = [disk, volume];
+        let find = |name| device(name, &disks, "/dev/sda1").map(|b| b.path.as_str());
+        assert_eq!(find("/dev/disk/by-path/pci-0000:00:05.0-part1"), Ok("/dev/sdb1"));
+        assert_eq!(find("/dev/disk/by-path/virtio-pci-0000:00:05.0"), Ok("/dev/sdb"));
+        assert_eq!(find("/dev/disk/by-id/wwn-0x5000c500a1b2c3d4-part1"), Ok("/dev/sdb1"));
+        assert_eq!(find("/dev/vg-a/root"), Ok("/dev/mapper/vg--a-root"));
+        assert_eq!(find("/dev/mapper/vg--a-root"), Ok("/dev/mapper/vg--a-root"));
     }
 }

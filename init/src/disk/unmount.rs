@@ -42,6 +42,21 @@ pub fn apply(plan: &[Mount], kill: bool) -> io::Result<UnmountReport> {
         if report.busy.iter().any(blocked) {
             continue;
         }
+        // Who entered a system keeps all of it.
+        let mut inside = holders::inside(Path::new("/proc"), &mount.target);
+        if kill && !inside.is_empty() {
+            let pids: Vec<i32> = inside.iter().map(|h| h.pid).collect();
+            let parents = holders::parents(Path::new("/proc"));
+            let others: Vec<i32> = pids.into_iter().filter(|p| !parents.contains(p)).collect();
+            ending::end(&others, GRACE, &|pid| {
+                holders::inside(Path::new("/proc"), &mount.target).iter().any(|h| h.pid == pid)
+            });
+            inside = holders::inside(Path::new("/proc"), &mount.target);
+        }
+        if !inside.is_empty() {
+            report.busy.push(BusyMount { target: mount.target.display().to_string(), holders: inside });
+            continue;
+        }
         let mut done = mounts::unmount(&mount.target);
         if kill && matches!(&done, Err(e) if e.kind() == io::ErrorKind::ResourceBusy) {
             end_holders(&mount.target);

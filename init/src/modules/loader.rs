@@ -66,7 +66,9 @@ impl<'a> Loader<'a> {
                 None => {}
             }
         }
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        // Not `available_parallelism`: it looks for limits of control groups in a dozen files.
+        let processors = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
+        let processors = usize::try_from(processors).unwrap_or(1);
         Self {
             root: root.into(),
             tables,

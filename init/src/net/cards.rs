@@ -98,23 +98,40 @@ impl Card {
             ..Self::default()
         };
         let Ok(device) = std::fs::canonicalize(class.join("device")) else { return card };
+        if let Some(function) = card.place(&device) {
+            let number = |file: &str| read_trimmed(&function.join(file)).and_then(|n| n.parse().ok());
+            card.onboard = number("acpi_index").or_else(|| number("index")).filter(|n| *n > 0);
+            card.slot = slot(root, function);
+        }
+        card
+    }
+
+    /// udev's `ID_PATH` of the link of this name below `root`, without the rest of what there is to see.
+    #[must_use]
+    pub fn path_of(root: &Path, link: &str) -> Option<String> {
+        let device = std::fs::canonicalize(root.join("sys/class/net").join(link).join("device")).ok()?;
+        let mut card = Self::default();
+        card.place(&device)?;
+        card.id_path()
+    }
+
+    /// Takes note of the PCI function, and the USB port on the way to it, that a device hangs on, and
+    /// gives the function's folder.
+    fn place<'a>(&mut self, device: &'a Path) -> Option<&'a Path> {
         // The device and those that it hangs on, nearest first; the last part of each is its name.
         for ancestor in device.ancestors() {
-            let Some(name) = ancestor.file_name().and_then(|n| n.to_str()) else { break };
+            let name = ancestor.file_name().and_then(|n| n.to_str())?;
             if let Ok(pci) = name.parse() {
-                let number = |file: &str| read_trimmed(&ancestor.join(file)).and_then(|n| n.parse().ok());
-                card.pci = Some(pci);
-                card.onboard = number("acpi_index").or_else(|| number("index")).filter(|n| *n > 0);
-                card.slot = slot(root, ancestor);
-                break;
+                self.pci = Some(pci);
+                return Some(ancestor);
             }
             if let Some((port, interface)) = name.split_once(':')
                 && let Some((_, port)) = port.split_once('-')
             {
-                card.usb = Some((port.into(), interface.into()));
+                self.usb = Some((port.into(), interface.into()));
             }
         }
-        card
+        None
     }
 
     /// udev's `ID_PATH` of a card on PCI.
@@ -245,6 +262,9 @@ mod tests {
         assert_eq!((eth1.slot, eth1.onboard), (Some(3), Some(1)));
         assert_eq!(observe(root, "usb0").id_path().as_deref(), Some("pci-0000:00:14.0-usb-0:1.2:1.0"));
         assert_eq!(observe(root, "vif0").id_path(), None);
+        for name in ["eth0", "eth1", "usb0", "vif0", "nothing"] {
+            assert_eq!(Card::path_of(root, name), observe(root, name).id_path(), "{name}");
+        }
         assert_eq!(observe(root, "nothing").pci, None);
         let cards: Vec<String> = pci_cards(root).iter().map(ToString::to_string).collect();
         assert_eq!(cards, ["0000:00:03.0", "0000:00:14.0", "0000:03:00.1"]);

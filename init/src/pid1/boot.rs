@@ -5,40 +5,27 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rescue_schema::credentials::Document;
 use rescue_schema::paths;
 use rescue_schema::report::{BootReport, Ready, StageLine, StageReport, StageResult};
 
 use super::confirm::{self, Confirm, Due};
+use super::session::Told;
 use super::stages::{Outcome, Stage};
 use super::supervise::Services;
 use crate::sys::acpi::PowerButton;
 use crate::sys::cmdline::Cmdline;
 use crate::sys::notify::{Down, Notice};
 use crate::sys::time::since_boot;
-use crate::sys::{files, log, random};
-use crate::{accounts, creds, ssh};
+use crate::sys::{files, log};
 
-/// The consoles' logins are started when SSH is up or after this, whichever is first: on one
-/// processor each costs some of the time in which somebody waits for SSH.
-const CONSOLES_WAIT: Duration = Duration::from_millis(1500);
-/// How long they leave the processor to the first SSH login once the machine is ready.
-const CONSOLES_AFTER_READY: Duration = Duration::from_millis(400);
-/// Login shells, the preferred one first.
-const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+/// What the way in by SSH does not need is done when that is up or after this, whichever is first: on
+/// one processor it costs some of the time in which somebody waits. These are the consoles' logins, and
+/// the power button, whose driver is not there before either.
+pub(super) const LATER_WAIT: Duration = Duration::from_millis(1500);
+/// How long it leaves the processor to the first SSH login once the machine is ready.
+const LATER_AFTER_READY: Duration = Duration::from_millis(400);
 /// Host name where none was injected.
 const HOSTNAME: &str = "rescue";
-
-/// Why nothing was injected where the kernel had no room to unpack all of the image: the document comes
-/// last.
-const CUT: &str = "the image did not fit into memory, and the credentials behind it were lost: give the \
-    machine more memory, boot with rootfstype=ramfs, or use the minimal profile";
-
-/// Whether the kernel ran out of room for the image: the root file system, which takes half of the
-/// memory at the most, is full to the last block.
-fn image_was_cut(root: &Path) -> bool {
-    rustix::fs::statvfs(root).is_ok_and(|fs| fs.f_blocks > 0 && fs.f_bavail == 0)
-}
 
 /// A stage that was begun and has not ended.
 struct Pending {
@@ -55,16 +42,17 @@ pub(super) struct Boot {
     pub(super) services: Services,
     pub(super) notices: Option<UnixDatagram>,
     pub(super) power_button: Option<PowerButton>,
-    cmdline: Cmdline,
-    document: Option<Document>,
+    pub(super) cmdline: Cmdline,
+    pub(super) session: Told,
     pending: Vec<Pending>,
     address: Option<std::net::IpAddr>,
     listening: Option<(u16, String)>,
-    consoles_due: Option<Instant>,
+    /// When to do what can wait.
+    pub(super) later_due: Option<Instant>,
     confirm: Option<Confirm>,
-    report: BootReport,
+    pub(super) report: BootReport,
     /// The report has changed since it was last written.
-    dirty: bool,
+    pub(super) dirty: bool,
 }
 
 impl Boot {
@@ -76,11 +64,11 @@ impl Boot {
             notices: None,
             power_button: None,
             cmdline: Cmdline::default(),
-            document: None,
+            session: Told::default(),
             pending: Vec::new(),
             address: None,
             listening: None,
-            consoles_due: None,
+            later_due: None,
             confirm: None,
             report: BootReport::default(),
             dirty: true,
@@ -100,10 +88,6 @@ impl Boot {
         match bound {
             Ok(socket) => self.notices = Some(socket),
             Err(error) => log::kmsg_error(&format!("rescue: binding {}: {error}", paths::NOTIFY)),
-        }
-        match PowerButton::open() {
-            Ok(button) => self.power_button = Some(button),
-            Err(error) => log::note("pid1", &format!("no power button: {error}")),
         }
     }
 
@@ -131,103 +115,16 @@ impl Boot {
         self.services.start("netd", &["netd"], true);
     }
 
-    pub(super) fn begin_ssh(&mut self) {
-        let port = self.document.as_ref().map_or(22, |d| d.ssh.port);
-        self.services.start("sshd", &["sshd", "--listen", &format!("[::]:{port}")], true);
-    }
-
     pub(super) fn start_consoles(&mut self) -> Outcome {
+        self.later_due = Some(Instant::now() + LATER_WAIT);
         match self.consoles.is_empty() {
             true => (StageResult::Skipped, "no console to log in on".into()),
-            false => {
-                self.consoles_due = Some(Instant::now() + CONSOLES_WAIT);
-                (StageResult::Ok, String::new())
-            }
+            false => (StageResult::Ok, String::new()),
         }
-    }
-
-    /// Reads what was injected, and removes it from the file system.
-    pub(super) fn read_credentials(&mut self) -> Outcome {
-        let root = Path::new("/");
-        if let Some(seed) = creds::seed(root)
-            && let Err(error) = random::credit(&seed)
-        {
-            log::note("pid1", &format!("feeding the injected seed to the kernel: {error}"));
-        }
-        let gathered = creds::gather(root);
-        for finding in &gathered.findings {
-            log::note("creds", &format!("{}: {}", finding.source, finding.text));
-        }
-        let outcome = match gathered.closed() {
-            Some(_) if gathered.refused.is_none() && gathered.document.is_none() && image_was_cut(root) => {
-                self.close(CUT)
-            }
-            Some(why) => self.close(&why),
-            None => (StageResult::Ok, String::new()),
-        };
-        if let Some(document) = gathered.document {
-            self.report.device = document.device.id.clone();
-            self.report.session = document.session.id.clone();
-            self.report.logins = document.logins.iter().map(|login| login.name.clone()).collect();
-            self.write_network_wishes(&document);
-            self.document = Some(document);
-        }
-        outcome
-    }
-
-    /// Nobody may enter: said where somebody who wants to will look.
-    fn close(&mut self, why: &str) -> Outcome {
-        log::kmsg_error(&format!("rescue: nobody can log in: {why}"));
-        self.report.closed = Some(why.into());
-        (StageResult::Failed, why.into())
-    }
-
-    fn write_network_wishes(&self, document: &Document) {
-        if document.network == Default::default() {
-            return;
-        }
-        let written = serde_json::to_vec(&document.network)
-            .map_err(std::io::Error::from)
-            .and_then(|json| files::replace(Path::new(paths::NETWORK_WISHES), 0o600, &json));
-        if let Err(error) = written {
-            log::kmsg_error(&format!("rescue: writing {}: {error}", paths::NETWORK_WISHES));
-        }
-    }
-
-    /// Turns the document into accounts and host keys.
-    pub(super) fn make_accounts(&mut self) -> Outcome {
-        let root = Path::new("/");
-        let shell = SHELLS.iter().map(Path::new).find(|shell| shell.exists()).unwrap_or(Path::new("/bin/sh"));
-        let plan = accounts::plan(self.document.as_ref(), shell);
-        log::note("pid1", &plan.to_string());
-        if let Err(error) = plan.apply(root) {
-            return (StageResult::Failed, format!("{error:#}"));
-        }
-        if let Some(document) = &self.document
-            && let Err(error) = write_ssh_wishes(&document.ssh)
-        {
-            log::kmsg_error(&format!("rescue: writing {}: {error}", paths::SSH_WISHES));
-        }
-        if let Some(document) = &self.document
-            && let Err(error) = ssh::host_keys::install(root, &document.ssh.host_keys)
-        {
-            // The server makes a key of its own; whoever pinned the injected one will be refused by
-            // their client, and the reason is here.
-            log::kmsg_error(&format!("rescue: {error:#}"));
-            return (StageResult::Failed, format!("{error:#}"));
-        }
-        if let Some(document) = &self.document
-            && let Err(error) = ssh::host_keys::parse_all(&document.ssh.host_keys)
-                .and_then(|keys| ssh::host_keys::parse_certificates(&document.ssh.host_certificates, &keys))
-        {
-            log::kmsg_error(&format!("rescue: {error:#}; no host certificate is shown"));
-            return (StageResult::Failed, format!("{error:#}"));
-        }
-        (StageResult::Ok, String::new())
     }
 
     pub(super) fn set_hostname(&mut self) -> Outcome {
-        let wished = self.document.as_ref().and_then(|d| d.device.hostname.as_deref()).unwrap_or(HOSTNAME);
+        let wished = self.session.document().device.hostname.as_deref().unwrap_or(HOSTNAME);
         // The kernel's limit is 64 bytes, a domain name's 253.
         let name = wished.split('.').next().unwrap_or(HOSTNAME);
         match nix::unistd::sethostname(name) {
@@ -257,10 +154,15 @@ impl Boot {
     }
 
     /// Ends a pending stage well.
-    fn fulfil(&mut self, name: &str, why: String) {
+    pub(super) fn fulfil(&mut self, name: &str, why: String) {
+        self.conclude(name, StageResult::Ok, why);
+    }
+
+    /// Ends a pending stage.
+    pub(super) fn conclude(&mut self, name: &str, result: StageResult, why: String) {
         if let Some(at) = self.pending.iter().position(|p| p.stage.name == name) {
             let pending = self.pending.remove(at);
-            self.stage_ended(name, StageResult::Ok, pending.begun.elapsed(), why);
+            self.stage_ended(name, result, pending.begun.elapsed(), why);
         }
     }
 
@@ -287,7 +189,10 @@ impl Boot {
             }
             Notice::Listening { port, hostkey } => {
                 self.fulfil("ssh", String::new());
-                self.listening = Some((port, hostkey));
+                let changed = self.listening.replace((port, hostkey.clone()));
+                if changed.is_some_and(|before| before != (port, hostkey)) {
+                    self.report.ready = None;
+                }
             }
             Notice::LoggedIn => {
                 if self.confirm.as_ref().is_some_and(Confirm::can_be_cancelled) {
@@ -296,6 +201,7 @@ impl Boot {
                     log::kmsg("rescue: somebody has logged in: the rescue stays");
                 }
             }
+            Notice::Sources { looked } => self.hear_sources(looked),
             Notice::GoDown(_) => {}
         }
         self.dirty = true;
@@ -315,7 +221,7 @@ impl Boot {
         log::kmsg(&ready.to_string());
         self.report.ready = Some(ready);
         // Not at once: who waits for SSH logs in now.
-        self.consoles_due = self.consoles_due.map(|due| due.min(Instant::now() + CONSOLES_AFTER_READY));
+        self.later_due = self.later_due.map(|due| due.min(Instant::now() + LATER_AFTER_READY));
     }
 
     /// Does what is due; says when the machine is to go down.
@@ -331,6 +237,7 @@ impl Boot {
             Some(Due::Return) => Some(Down::Reboot),
             None => None,
         };
+        self.tick_session(now);
         let late: Vec<&'static Stage> = self
             .pending
             .iter_mut()
@@ -344,8 +251,12 @@ impl Boot {
             let why = format!("not there after {} s; still trying", stage.deadline.as_secs());
             self.stage_ended(stage.name, StageResult::Failed, stage.deadline, why);
         }
-        if self.consoles_due.is_some_and(|due| now >= due) {
-            self.consoles_due = None;
+        if self.later_due.is_some_and(|due| now >= due) {
+            self.later_due = None;
+            match PowerButton::open() {
+                Ok(button) => self.power_button = Some(button),
+                Err(error) => log::note("pid1", &format!("no power button: {error}")),
+            }
             for tty in self.consoles.clone() {
                 self.services.start(&format!("console-{tty}"), &["console", &tty], false);
             }
@@ -355,12 +266,20 @@ impl Boot {
             self.report.restarts = restarts;
             self.dirty = true;
         }
-        if std::mem::take(&mut self.dirty)
+        if !self.is_on_the_way()
+            && std::mem::take(&mut self.dirty)
             && let Ok(json) = serde_json::to_vec(&self.report)
         {
             let _ = files::replace(Path::new(paths::BOOT_REPORT), 0o644, &json);
         }
         down
+    }
+
+    /// Whether nobody can ask for the report yet: no login is there, and nothing that waits for the
+    /// drivers has to be told of them.
+    fn is_on_the_way(&self) -> bool {
+        let modules = self.pending.iter().any(|p| p.stage.name == "modules" && !p.late);
+        self.later_due.is_some() && self.report.ready.is_none() && modules
     }
 
     /// `rescue.panic=test` on the kernel command line tries out the fatal path.
@@ -375,7 +294,12 @@ impl Boot {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let stages = self.pending.iter().filter(|p| !p.late).map(|p| p.begun + p.stage.deadline);
         let confirm = self.confirm.as_ref().map(Confirm::deadline);
-        stages.chain(self.services.next_deadline()).chain(self.consoles_due).chain(confirm).min()
+        stages
+            .chain(self.services.next_deadline())
+            .chain(self.later_due)
+            .chain(self.session.next_deadline())
+            .chain(confirm)
+            .min()
     }
 
     /// Whether the power button was pressed since the last call.
@@ -391,10 +315,4 @@ impl Boot {
             None => false,
         }
     }
-}
-
-/// What the SSH server must know of the document, its host keys apart.
-fn write_ssh_wishes(ssh: &rescue_schema::credentials::Ssh) -> std::io::Result<()> {
-    let wishes = rescue_schema::credentials::Ssh { host_keys: Vec::new(), ..ssh.clone() };
-    files::replace(Path::new(paths::SSH_WISHES), 0o600, &serde_json::to_vec(&wishes)?)
 }

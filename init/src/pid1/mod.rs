@@ -13,6 +13,7 @@ mod confirm;
 mod consoles;
 mod fatal;
 mod mounts;
+mod session;
 mod shutdown;
 mod stages;
 mod supervise;

@@ -56,6 +56,7 @@ pub(super) const STAGES: &[Stage] = &[
     stage("credentials", Need::Should, 5, Step::Now(Boot::read_credentials)),
     stage("network", Need::Should, 30, Step::Begin(Boot::begin_network)),
     stage("accounts", Need::Should, 5, Step::Now(Boot::make_accounts)),
+    stage("sources", Need::Should, 60, Step::Begin(Boot::begin_sources)),
     stage("ssh", Need::Should, 30, Step::Begin(Boot::begin_ssh)),
     stage("hostname", Need::Should, 5, Step::Now(Boot::set_hostname)),
     stage("logins", Need::Should, 5, Step::Now(Boot::start_consoles)),

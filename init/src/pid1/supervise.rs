@@ -7,6 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rescue_schema::paths;
 
 use crate::sys::log;
@@ -18,6 +20,8 @@ use crate::sys::spawn;
 const STEADY: Duration = Duration::from_secs(10);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
+/// How often what does one thing is tried again.
+const RETRIES: u32 = 2;
 
 /// When to start a service again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,8 +41,17 @@ impl Backoff {
 }
 
 enum State {
-    Running { pid: i32, since: Instant },
-    Waiting { until: Instant },
+    Running {
+        pid: i32,
+        since: Instant,
+    },
+    /// It was told to end, to be started anew at once.
+    Ending {
+        pid: i32,
+    },
+    Waiting {
+        until: Instant,
+    },
     Stopped,
 }
 
@@ -46,6 +59,10 @@ struct Service {
     name: String,
     arguments: Vec<String>,
     protected: bool,
+    /// Started again only where it fails, and then a few times.
+    once: bool,
+    /// Wanted once more while it ran.
+    again: bool,
     state: State,
     backoff: Backoff,
     restarts: u32,
@@ -64,10 +81,51 @@ impl Services {
     /// Starts `rescue ARGUMENTS…` now and keeps it running. `protected`: kept from the OOM killer,
     /// because without it nobody gets in any more.
     pub(super) fn start(&mut self, name: &str, arguments: &[&str], protected: bool) {
+        self.add(name, arguments, protected, false);
+    }
+
+    /// Starts `rescue ARGUMENTS…` now, to do one thing and end; one that is under way is not disturbed, and
+    /// runs once more when it has ended.
+    pub(super) fn start_once(&mut self, name: &str, arguments: &[&str]) {
+        match self.list.iter_mut().find(|s| s.name == name) {
+            Some(service) if matches!(service.state, State::Stopped) => service.launch(Instant::now()),
+            Some(service) => service.again = true,
+            None => self.add(name, arguments, false, true),
+        }
+    }
+
+    /// Starts it, or in the place of the one of that name that runs, which is told to end.
+    pub(super) fn replace(&mut self, name: &str, arguments: &[&str], protected: bool) {
+        let Some(service) = self.list.iter_mut().find(|s| s.name == name) else {
+            return self.start(name, arguments, protected);
+        };
+        service.arguments = arguments.iter().map(|a| a.to_string()).collect();
+        if let State::Running { pid, .. } = service.state {
+            match kill(Pid::from_raw(pid), Signal::SIGTERM) {
+                Ok(()) => service.state = State::Ending { pid },
+                Err(error) => log::note("pid1", &format!("telling {name} to end: {error}")),
+            }
+        }
+    }
+
+    /// Whether there is a service of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.list.iter().any(|s| s.name == name)
+    }
+
+    /// Whether a service that does one thing has failed for good.
+    pub(super) fn gave_up(&self, name: &str) -> bool {
+        let spent = |s: &Service| s.once && s.restarts > RETRIES && matches!(s.state, State::Stopped);
+        self.list.iter().any(|s| s.name == name && spent(s))
+    }
+
+    fn add(&mut self, name: &str, arguments: &[&str], protected: bool, once: bool) {
         let mut service = Service {
             name: name.into(),
             arguments: arguments.iter().map(|a| a.to_string()).collect(),
             protected,
+            once,
+            again: false,
             state: State::Stopped,
             backoff: Backoff::default(),
             restarts: 0,
@@ -78,7 +136,7 @@ impl Services {
 
     /// Takes note of a process that ended; orphans are nobody's and need no more than reaping.
     pub(super) fn ended(&mut self, ended: Ended, now: Instant) {
-        let running = |s: &&mut Service| matches!(s.state, State::Running { pid, .. } if pid == ended.pid);
+        let running = |s: &&mut Service| matches!(s.state, State::Running { pid, .. } | State::Ending { pid } if pid == ended.pid);
         let Some(service) = self.list.iter_mut().find(running) else { return };
         let lived = match service.state {
             State::Running { since, .. } => now.saturating_duration_since(since),
@@ -88,8 +146,22 @@ impl Services {
             service.state = State::Stopped;
             return;
         }
+        if matches!(service.state, State::Ending { .. }) {
+            return service.launch(now);
+        }
+        if service.once && ended.how == How::Exit(0) {
+            service.state = State::Stopped;
+            if std::mem::take(&mut service.again) {
+                service.launch(now);
+            }
+            return;
+        }
         service.restarts += 1;
         self.changed = true;
+        if service.once && service.restarts > RETRIES {
+            service.state = State::Stopped;
+            return log::kmsg_error(&format!("rescue: {} ended: {}; given up", service.name, ended.how));
+        }
         let delay = service.backoff.after(lived);
         service.state = State::Waiting { until: now + delay };
         let clean = ended.how == How::Exit(0);

@@ -28,6 +28,18 @@ pub fn install(root: &Path, keys: &[Secret]) -> anyhow::Result<()> {
     for key in &parsed {
         write(&folder, key)?;
     }
+    // One that was made before these came would be offered beside them.
+    for name in TYPES.iter().filter(|_| !parsed.is_empty()) {
+        if !parsed.iter().any(|key| type_name(key) == Ok(name)) {
+            let path = folder.join(format!("ssh_host_{name}_key"));
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+    }
     Ok(())
 }
 

@@ -20,8 +20,9 @@ pub(super) const MEMORY_BEFORE_LOGIN: u64 = 32 << 20;
 pub(super) const MEMORY: u64 = 512 << 20;
 /// Descriptors of a connection's process: four a session, and as many again for what is forwarded.
 pub(super) const DESCRIPTORS: u64 = 1024;
-/// Sessions at once on a connection: OpenSSH allows 10, and `ansible` with ControlMaster wants more.
-pub(super) const MAX_SESSIONS: usize = 32;
+/// Sessions at once on a connection: OpenSSH allows 10, and `ansible` with ControlMaster or `rclone check`, which
+/// runs a command a file, want more.
+pub(super) const MAX_SESSIONS: usize = 64;
 /// What a client may send to a session beyond what its program has read, in bytes: the window. Also
 /// the most that the server holds for a session's input.
 pub(super) const WINDOW: u32 = 2 << 20;

@@ -163,7 +163,7 @@ pub fn names_inside(root: BorrowedFd<'_>, path: &str, most: usize) -> io::Result
     Ok(names)
 }
 
-fn inside(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+pub(super) fn inside(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     loop {
         // EAGAIN: a rename somewhere raced with the look-up (openat2(2)).

@@ -57,6 +57,11 @@ pub enum Notice {
     },
     /// `sshd`, a console: somebody has logged in.
     LoggedIn,
+    /// `sources`: what it has found lies at [`paths::SOURCES_FOUND`].
+    Sources {
+        /// Every place that can be looked at without a network has been.
+        looked: bool,
+    },
     /// An engineer: end everything in order and go down.
     GoDown(Down),
 }
@@ -94,6 +99,11 @@ impl Notice {
                 Self::Listening { port: words.next()?.parse().ok()?, hostkey: words.next()?.to_string() }
             }
             "logged-in" => Self::LoggedIn,
+            "sources" => match words.next()? {
+                "looked" => Self::Sources { looked: true },
+                "looking" => Self::Sources { looked: false },
+                _ => return None,
+            },
             "go-down" => Self::GoDown(Down::from_word(words.next()?)?),
             _ => return None,
         };
@@ -109,6 +119,8 @@ impl std::fmt::Display for Notice {
             Self::AddressLost => f.write_str("address-lost"),
             Self::Listening { port, hostkey } => write!(f, "listening {port} {hostkey}"),
             Self::LoggedIn => f.write_str("logged-in"),
+            Self::Sources { looked: true } => f.write_str("sources looked"),
+            Self::Sources { looked: false } => f.write_str("sources looking"),
             Self::GoDown(way) => write!(f, "go-down {}", way.word()),
         }
     }
@@ -126,6 +138,8 @@ mod tests {
             Notice::AddressLost,
             Notice::Listening { port: 22, hostkey: "SHA256:x".into() },
             Notice::LoggedIn,
+            Notice::Sources { looked: true },
+            Notice::Sources { looked: false },
             Notice::GoDown(Down::Halt),
         ] {
             assert_eq!(Notice::parse(notice.to_string().as_bytes()), Some(notice));
@@ -138,6 +152,7 @@ mod tests {
             "address 1.2.3.4 5",
             "go-down",
             "go-down x",
+            "sources",
             "\u{fffd}",
         ] {
             assert_eq!(Notice::parse(junk.as_bytes()), None, "{junk}");

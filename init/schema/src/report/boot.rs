@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::CredentialSource;
+
 /// How a stage ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,6 +107,8 @@ pub struct BootReport {
     pub logins: Vec<String>,
     /// Why nobody may log in, when that is so.
     pub closed: Option<String>,
+    /// Where credentials were looked for, the most trusted place first, and what was there.
+    pub sources: Vec<CredentialSource>,
     /// The stages that have ended, in the order in which they did.
     pub stages: Vec<StageReport>,
     /// The ready line, once it was said.

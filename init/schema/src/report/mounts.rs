@@ -30,6 +30,10 @@ pub struct UnmountReport {
     pub unmounted: Vec<String>,
     /// What is still busy.
     pub busy: Vec<BusyMount>,
+    /// Arrays, volume groups and encrypted volumes that were closed, a line each.
+    pub closed: Vec<String>,
+    /// Those that would not, and why.
+    pub stuck: Vec<String>,
 }
 
 /// A mount that would not go.

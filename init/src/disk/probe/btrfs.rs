@@ -92,6 +92,8 @@ fn describe(sb: &Bytes, offset: u64) -> SignatureReport {
         found.more.insert("UUID_SUB".into(), own);
     }
     if devices > 1 {
+        found.more.insert("BTRFS_DEVICES".into(), devices.to_string());
+        found.more.insert("BTRFS_DEVICE".into(), id.to_string());
         found.notes.push(format!("device {id} of a file system on {devices} devices"));
     }
     if flags & SEEDING != 0 {

@@ -13,6 +13,8 @@ const MAKERS: &[(&str, &str)] = &[
     ("stratis-", "stratis"),
     ("VDO-", "vdo"),
     ("LDM-", "ldm"),
+    ("RESCUE-OVERLAY-", "overlay"),
+    ("RESCUE-BCACHE-", "bcache"),
 ];
 
 pub(super) fn is_multipath(folder: &Folder) -> bool {

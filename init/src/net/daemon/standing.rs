@@ -37,7 +37,7 @@ impl Daemon<'_> {
         let mut port = Port::new(link, role);
         port.look(&self.settings.root);
         if port.role.card {
-            port.path = Card::observe(&self.settings.root, &port.link).id_path();
+            port.path = Card::path_of(&self.settings.root, &port.link.name);
         }
         port.standing = self.observe(index);
         port.woken |= !port.standing.addresses.is_empty();

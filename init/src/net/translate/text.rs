@@ -4,18 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rescue_schema::network::{MacAddress, Prefix};
 
+pub(super) use crate::tree::{flag, words};
+
 /// Text for a log and a terminal that must not obey it; at most `most` characters.
 pub(super) fn shown(text: &str, most: usize) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).take(most).collect()
-}
-
-/// Yes or no, as the formats say it (YAML 1.1, systemd.syntax(7), sysconfig).
-pub(super) fn flag(text: &str) -> Option<bool> {
-    match text.trim().to_ascii_lowercase().as_str() {
-        "1" | "y" | "yes" | "true" | "on" | "t" => Some(true),
-        "0" | "n" | "no" | "false" | "off" | "f" => Some(false),
-        _ => None,
-    }
 }
 
 /// A MAC address with colons, hyphens or nothing between its bytes. Not a group address, and not zero.
@@ -117,11 +110,6 @@ pub(super) fn table(text: &str) -> Option<u32> {
         "default" => Some(253),
         other => number(other),
     }
-}
-
-/// Words, separated by blanks, commas or semicolons.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split([' ', '\t', ',', ';', '\n']).filter(|w| !w.is_empty())
 }
 
 /// Lines of a file with their numbers, from 1; what is no UTF-8 is replaced.

@@ -49,6 +49,7 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
     let mut state = "clean";
     if backing {
         let at = if version == 1 { 16 } else { sb.u64(184)? };
+        found.more.insert("BCACHE_OFFSET".into(), at.to_string());
         let words = match sb.u64(104)? >> 61 & 3 {
             0 => "no cache is attached",
             1 => "its cache is clean",

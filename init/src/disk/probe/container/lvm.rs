@@ -12,6 +12,8 @@ const SEED: u32 = 0xf597_a6cf;
 const TEXT: u64 = 256 << 10;
 /// Most areas of a kind; pvcreate makes one data area and at most two of metadata.
 const AREAS: usize = 8;
+/// Most physical volumes of a group that are named to programs.
+const LISTED: usize = 512;
 const MDA: &[u8] = b"\x20LVM2\x20x[5A%r0N*>";
 const GROUPS: &[usize] = &[6, 4, 4, 4, 4, 4, 6];
 
@@ -150,6 +152,16 @@ fn say(group: &lvm_text::Group, id: &str, found: &mut SignatureReport) {
     found.more.insert("VG_UUID".into(), group.id.clone());
     found.more.insert("VG_SEQNO".into(), group.sequence.to_string());
     found.more.insert("VG_PVS".into(), group.devices.len().to_string());
+    let ids: Vec<&str> = group.devices.iter().take(LISTED).map(|pv| pv.id.as_str()).collect();
+    found.more.insert("VG_PV_UUIDS".into(), ids.join(" "));
+    let types: Vec<&str> = group.types.iter().map(String::as_str).collect();
+    found.more.insert("VG_TYPES".into(), types.join(" "));
+    if group.exported {
+        found.more.insert("VG_EXPORTED".into(), "1".into());
+    }
+    if let Some(system) = &group.system {
+        found.more.insert("VG_SYSTEM_ID".into(), system.clone());
+    }
     if !names.is_empty() && names.len() <= 64 {
         found.more.insert("VG_LVS".into(), names.join(" "));
     }

@@ -1,6 +1,10 @@
 //! The metadata of a volume group as text (lvm(8), lib/format_text): sections in braces, `key = value`.
 //! Only what names things is taken.
 
+use std::collections::BTreeSet;
+
+/// Most types of segments that are told apart; LVM2 knows some thirty.
+const TYPES: usize = 64;
 /// Deepest nesting that is followed; LVM2 has six.
 const DEPTH: usize = 16;
 /// Most physical and logical volumes that are listed.
@@ -15,6 +19,10 @@ pub(super) struct Group {
     pub(super) exported: bool,
     pub(super) devices: Vec<Device>,
     pub(super) volumes: Vec<String>,
+    /// Types of the segments: `striped`, `thin-pool`, `raid1`…
+    pub(super) types: BTreeSet<String>,
+    /// The one machine that may use it (lvmsystemid(7)).
+    pub(super) system: Option<String>,
 }
 
 /// One of its physical volumes.
@@ -57,6 +65,12 @@ pub(super) fn parse(text: &str) -> Option<Group> {
                 ([top], "id") if *top == group.name => group.id = text(),
                 ([top], "seqno") if *top == group.name => group.sequence = value.parse().unwrap_or(0),
                 ([top], "status") if *top == group.name => group.exported = value.contains("\"EXPORTED\""),
+                ([top], "system_id") if *top == group.name => {
+                    group.system = Some(text()).filter(|id| !id.is_empty());
+                }
+                ([_, "logical_volumes", _, _], "type") if group.types.len() < TYPES => {
+                    group.types.insert(text());
+                }
                 ([_, "physical_volumes", _], "id") => {
                     if let Some(device) = group.devices.last_mut() {
                         device.id = text();
@@ -82,12 +96,13 @@ mod tests {
     fn names_are_taken_from_their_own_level() {
         let text = "vg0 {\nid = \"AAAA\"\nseqno = 7\nstatus = [\"RESIZEABLE\", \"READ\"]\n\
                     physical_volumes {\npv0 {\nid = \"BBBB\"\ndev_size = 8 # sectors\n}\n}\n\
-                    logical_volumes {\nroot {\nid = \"CCCC\"\nsegment1 {\nid = \"no\"\n}\n}\nswap {\n}\n}\n}\n\
+                    logical_volumes {\nroot {\nid = \"CCCC\"\nsegment1 {\nid = \"no\"\ntype = \"raid1\"\n}\n}\nswap {\n}\n}\n}\n\
                     contents = \"Text Format Volume Group\"\n";
         let group = parse(text).unwrap();
         assert_eq!((group.name.as_str(), group.id.as_str(), group.sequence), ("vg0", "AAAA", 7));
         assert_eq!(group.devices, [Device { name: "pv0".into(), id: "BBBB".into(), bytes: Some(4096) }]);
         assert_eq!(group.volumes, ["root", "swap"]);
+        assert!(group.types.iter().eq(["raid1"]) && group.system.is_none());
         assert!(parse("").is_none() && parse("}\n}\n=\n").is_none());
         assert!(parse(&"a {\n".repeat(100_000)).is_none());
     }

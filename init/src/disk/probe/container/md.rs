@@ -132,9 +132,17 @@ fn version_1(sb: &Bytes, at: u64, version: &str) -> Option<SignatureReport> {
         Some(JOURNAL) => "journal".into(),
         Some(number) => number.to_string(),
     };
+    let list = |numbers: &BTreeSet<u16>| numbers.iter().map(u16::to_string).collect::<Vec<_>>().join(" ");
     let mut more = vec![
         ("UUID_SUB", sb.uuid(168).unwrap_or_default()),
         ("MD_LEVEL", kind),
+        ("MD_LAYOUT", sb.u32(76)?.to_string()),
+        ("MD_SIZE", sb.u64(80)?.to_string()),
+        ("MD_CHUNK", u64::from(sb.u32(88)?).saturating_mul(512).to_string()),
+        ("MD_DATA_OFFSET", data.to_string()),
+        ("MD_DATA_SIZE", data_size.to_string()),
+        ("MD_FEATURES", features.to_string()),
+        ("MD_PRESENT", list(&present)),
         ("MD_DEVICES", wanted.to_string()),
         ("MD_ROLE", role),
         ("MD_EVENTS", events.to_string()),
@@ -208,8 +216,21 @@ fn version_0(sb: &Bytes, order: Endian, at: u64, used: u64) -> Option<SignatureR
         () => "clean",
     };
     let proof = if whole { Proof::Checksum } else { Proof::Magic };
+    // The kernel's bits: active and in sync.
+    let present = (0..27usize).filter(|i| word(128 + 32 * i + 4).is_some_and(|s| s & 7 == 6));
+    let present: Vec<String> =
+        present.filter_map(|i| word(128 + 32 * i + 3)).map(|r| r.to_string()).collect();
     let more = [
         ("MD_LEVEL", kind),
+        ("MD_LAYOUT", word(64)?.to_string()),
+        ("MD_SIZE", (used / 512).to_string()),
+        ("MD_CHUNK", word(65)?.to_string()),
+        ("MD_DATA_OFFSET", "0".into()),
+        ("MD_DATA_SIZE", (used / 512).to_string()),
+        // A reshape is told by the minor version there, and by a feature later.
+        ("MD_FEATURES", if word(2)? >= 91 { "4" } else { "0" }.into()),
+        ("MD_PRESENT", present.join(" ")),
+        ("MD_MINOR", word(11)?.to_string()),
         ("MD_DEVICES", wanted.to_string()),
         ("MD_ROLE", if flags & 6 == 6 { own.to_string() } else { "spare".into() }),
         ("MD_EVENTS", events.to_string()),

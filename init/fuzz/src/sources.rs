@@ -1,0 +1,101 @@
+//! What says who may enter, in the words of others. Whatever is taken is valid, and nothing that is said about
+//! it could move a terminal.
+
+use std::io;
+
+use init::creds::media::{self, Kind, Medium, drive};
+use init::creds::merge::merge;
+use init::creds::part::Part;
+use init::creds::systemd::{Credentials, translate};
+use init::creds::translate::{cloud_config as config, ibm, openstack};
+use init::creds::{SMBIOS, Said, command_line, smbios as table};
+use init::disk::source::Source;
+use init::sys::cmdline::Cmdline;
+use rescue_schema::report::CredentialState;
+
+use super::sparse::Sparse;
+
+/// A part goes the way of all parts.
+fn check(part: Part) {
+    let said = Said::found(SMBIOS, "somewhere", part.document, part.remarks);
+    assert!(said.remarks.iter().chain([&said.text]).all(|line| !line.contains(char::is_control)));
+    let again = said.clone().checked();
+    assert_eq!(again, said);
+    let session = merge(&[said]);
+    session.document.validate_translated().expect("merged, then not valid");
+    assert_eq!(session.closed().is_none(), !session.document.logins.is_empty());
+}
+
+pub(crate) fn smbios(data: &[u8]) {
+    let found = table::parse(data);
+    assert!(found.oem.iter().map(Vec::len).sum::<usize>() <= data.len());
+    let mut credentials = Credentials::default();
+    if found.oem.iter().all(|string| credentials.add_string(string).is_ok())
+        && let Ok(part) = translate(&credentials)
+    {
+        check(part);
+    }
+}
+
+/// A string a line; the same bytes as a command line.
+pub(crate) fn credentials(data: &[u8]) {
+    let mut credentials = Credentials::default();
+    for line in data.split(|b| *b == b'\n') {
+        let _ = credentials.add_string(line);
+    }
+    if let Ok(part) = translate(&credentials) {
+        check(part);
+    }
+    check(command_line::read(&Cmdline::parse(data)));
+}
+
+pub(crate) fn openstack_meta(data: &[u8]) {
+    if let Ok(part) = openstack::meta_data(data) {
+        check(part);
+    }
+}
+
+/// As user-data and as meta-data.
+pub(crate) fn cloud_config(data: &[u8]) {
+    for part in [config::user_data(data), config::meta_data(data)].into_iter().flatten() {
+        check(part);
+    }
+}
+
+pub(crate) fn ibm_vendor(data: &[u8]) {
+    if let Ok(part) = ibm::vendor_data(data) {
+        check(part);
+    }
+}
+
+struct Image<'a>(Sparse<'a>);
+
+impl Medium for Image<'_> {
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.0.size());
+        end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.0.read_at(offset, buffer)
+    }
+}
+
+pub(crate) fn medium(data: &[u8]) {
+    let image = || Sparse::parse(data).map(Image);
+    let Some(mut first) = image() else { return };
+    let _ = media::label(&mut first);
+    for kind in [Kind::ConfigDrive, Kind::NoCloud, Kind::Metadata, Kind::Ironic] {
+        if let Some(Ok(Some(mut volume))) = image().map(media::open)
+            && let Ok(part) = drive::read(&mut volume, kind)
+        {
+            check(part);
+        }
+    }
+}
+
+/// What another process hands PID 1.
+pub(crate) fn said(data: &[u8]) {
+    let Ok(said) = serde_json::from_slice::<Vec<Said>>(data) else { return };
+    let said: Vec<Said> = said.into_iter().map(Said::checked).collect();
+    assert!(said.iter().all(|s| s.document.is_some() == (s.state == CredentialState::Found)));
+    let session = merge(&said);
+    session.document.validate_translated().expect("merged, then not valid");
+}

@@ -1,0 +1,95 @@
+//! `rescue assemble`: arrays and volume groups, layer by layer, without a byte written.
+
+use std::process::ExitCode;
+
+use rescue_schema::report::AssembleReport;
+
+use super::{Command, Usage, disks};
+use crate::disk::assemble::{self, Wish};
+
+pub(super) const COMMAND: Command = Command {
+    name: "assemble",
+    links: &[],
+    usage: "[DEVICE…] [--degraded] [--stop] [--dry-run] [--json]",
+    about: "RAID and LVM, read-only and without a resync; --stop takes them down",
+    run,
+};
+
+/// Layers that are built on one another at most.
+const LAYERS: usize = 8;
+
+fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
+    let (mut wish, mut stop, mut dry_run, mut json) = (Wish::default(), false, false, false);
+    for arg in args {
+        match arg.as_str() {
+            "--degraded" => wish.degraded = true,
+            "--stop" => stop = true,
+            "--dry-run" => dry_run = true,
+            "--json" => json = true,
+            option if option.starts_with('-') => {
+                return Err(Usage(format!("{option:?} is not an option")).into());
+            }
+            device => wish.only.push(device.into()),
+        }
+    }
+    let _alone = super::mount::alone()?;
+    let report = if stop {
+        let (steps, trouble) = assemble::teardown(dry_run)?;
+        AssembleReport { steps, trouble, ..AssembleReport::default() }
+    } else {
+        everything(&wish, dry_run)?
+    };
+    say(&report, json)?;
+    Ok(if report.trouble.is_empty() && !report.incomplete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Puts together whatever can be, until nothing new appears.
+pub(super) fn everything(wish: &Wish, dry_run: bool) -> anyhow::Result<AssembleReport> {
+    let mut report = AssembleReport::default();
+    let load = |module: &str| drop(crate::modules::load(module));
+    for _ in 0..LAYERS {
+        let disks = disks::look(&[])?;
+        let known = |path: &str| crate::disk::resolve::flat(&disks).iter().any(|b| b.path == path);
+        if let Some(missing) = wish.only.iter().find(|path| !known(path)) {
+            anyhow::bail!("{missing} is not here: `rescue disks` lists what is");
+        }
+        let plan = assemble::plan(&disks, wish);
+        report.incomplete |= plan.incomplete;
+        for line in plan.remarks {
+            if !report.remarks.contains(&line) {
+                report.remarks.push(line);
+            }
+        }
+        report.locked = assemble::locked(&disks).iter().map(|b| b.path.clone()).collect();
+        let before = report.steps.len();
+        for step in &plan.steps {
+            let line = step.to_string();
+            if !report.steps.contains(&line) {
+                if !dry_run && let Err(error) = assemble::apply(step, &load) {
+                    report.trouble.push(format!("{line}: {error}"));
+                }
+                report.steps.push(line);
+            }
+        }
+        if dry_run || report.steps.len() == before {
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// Prints a report.
+pub(super) fn say(report: &AssembleReport, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+        return Ok(());
+    }
+    report.steps.iter().for_each(|line| println!("{line}"));
+    report.remarks.iter().for_each(|line| println!("  - {line}"));
+    report.trouble.iter().for_each(|line| println!("  ! {line}"));
+    report.locked.iter().for_each(|device| println!("{device} is encrypted: rescue unlock {device}"));
+    if report.steps.is_empty() && report.locked.is_empty() {
+        println!("nothing is there to be put together");
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! The systems on the disks: every file system is looked at once, read-only and out of sight, and what they
+//! say is put together. Shared by the verbs that name a system.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rescue_schema::paths::MOUNT_ROOT;
+use rescue_schema::report::{BlockReport, ProbeResult, SubvolumeReport};
+
+use crate::disk::drivers::{Driver, driver};
+use crate::disk::system::{self, Boot, Content};
+use crate::disk::{fallback, fstab, mount, protection, resolve};
+use crate::sys::inside;
+use crate::sys::mounts::{self, Wanted};
+
+/// Most subvolumes of one file system that are looked at.
+const SUBVOLUMES: usize = 256;
+/// Folders in which tools keep snapshots, a folder each.
+const KEPT: &[&str] =
+    &[".snapshots", "@snapshots", "timeshift-btrfs/snapshots", "@/.snapshots", "root/.snapshots"];
+
+/// A system that was found.
+pub(super) struct Found<'a> {
+    /// Where its root is.
+    pub root: &'a BlockReport,
+    /// As which subvolume.
+    pub subvolume: Option<SubvolumeReport>,
+    /// Whether it is a copy that was kept of another.
+    pub snapshot: bool,
+    /// What it is called here.
+    pub name: String,
+    /// What it says of itself.
+    pub facts: system::Facts,
+    /// What there is to boot on its root.
+    pub boot: Boot,
+}
+
+/// What all the file systems say.
+#[derive(Default)]
+pub(super) struct Survey<'a> {
+    /// The systems, in the order of the disks.
+    pub systems: Vec<Found<'a>>,
+    /// File systems that hold no system's root.
+    pub parts: Vec<(String, Content)>,
+    /// What could not be looked at, a sentence each.
+    pub unseen: Vec<String>,
+}
+
+/// Looks at all of them.
+pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
+    let mut survey = Survey::default();
+    let mut pools: Vec<&str> = Vec::new();
+    for root in resolve::flat(disks) {
+        let Some(driver) = root.probe.kind.as_deref().and_then(driver) else { continue };
+        if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
+            continue;
+        }
+        let looked = if driver.kind == "btrfs" {
+            // Each device of a file system shows all of it.
+            let uuid = root.probe.uuid.as_deref().unwrap_or(&root.path);
+            if pools.contains(&uuid) {
+                continue;
+            }
+            pools.push(uuid);
+            subvolumes(root, driver)
+        } else {
+            inside(root, driver, |fd| vec![(None, false, system::content(fd))])
+        };
+        match looked {
+            Ok(all) => all.into_iter().for_each(|(subvolume, default, content)| {
+                take(&mut survey, root, driver, subvolume, default, content);
+            }),
+            Err(error) if driver.root && driver.kind != "vfat" => {
+                survey.unseen.push(format!("looking at {} ({}): {error}", root.path, driver.kind));
+            }
+            Err(_) => {}
+        }
+    }
+    apart(&mut survey.systems);
+    for at in 0..survey.systems.len() {
+        complete(&mut survey, disks, at);
+    }
+    named(&mut survey.systems);
+    survey
+}
+
+fn take<'a>(
+    survey: &mut Survey<'a>,
+    root: &'a BlockReport,
+    driver: &Driver,
+    subvolume: Option<SubvolumeReport>,
+    default: bool,
+    mut content: Content,
+) {
+    match content.facts.take().filter(|_| driver.root) {
+        Some(facts) => {
+            // The default subvolume, or the one that its own fstab names, is the system; others are copies.
+            let own = subvolume.as_ref().is_none_or(|s| default || boots_from(&facts, s));
+            survey.systems.push(Found {
+                root,
+                subvolume,
+                snapshot: !own,
+                name: String::new(),
+                facts,
+                boot: content.boot,
+            });
+        }
+        None => survey.parts.push((root.path.clone(), content)),
+    }
+}
+
+fn boots_from(facts: &system::Facts, subvolume: &SubvolumeReport) -> bool {
+    let (entries, _) = fstab::parse(facts.fstab.as_deref().unwrap_or_default());
+    let root = entries.iter().find(|e| e.target == "/");
+    let options = root.map(|e| e.options.as_slice()).unwrap_or_default();
+    options.iter().any(|o| match o.split_once('=') {
+        Some(("subvol", path)) => path.trim_matches('/') == subvolume.path,
+        Some(("subvolid", id)) => id.parse() == Ok(subvolume.id),
+        _ => false,
+    })
+}
+
+/// Where none of a file system's subvolumes is known to be booted, those that are no copy by their place are.
+fn apart(systems: &mut [Found<'_>]) {
+    let live: Vec<String> = systems.iter().filter(|s| !s.snapshot).map(|s| s.root.path.clone()).collect();
+    for system in systems.iter_mut() {
+        let kept = system.subvolume.as_ref().is_some_and(|s| s.path.contains("snapshots"));
+        let alone = !live.contains(&system.root.path);
+        // A second installation beside it has another identity.
+        system.snapshot = system.snapshot && (kept || !alone);
+    }
+}
+
+/// What a separate /usr says of a system that has none in its root.
+fn complete(survey: &mut Survey<'_>, disks: &[BlockReport], at: usize) {
+    let Some(system) =
+        survey.systems.get(at).filter(|s| s.facts.pretty_name.is_none() && s.facts.family == "linux")
+    else {
+        return;
+    };
+    let plan = plan(system, survey, disks, false);
+    let usr = plan.steps.iter().find(|s| s.target == "/usr").map(|s| s.device.clone());
+    let usr = usr.and_then(|device| survey.parts.iter().find(|(d, _)| *d == device)?.1.usr.clone());
+    if let (Some(usr), Some(system)) = (usr, survey.systems.get_mut(at)) {
+        let facts = &mut system.facts;
+        facts.id = usr.id;
+        facts.pretty_name = usr.pretty_name;
+        facts.version = usr.version;
+        facts.architecture = facts.architecture.take().or(usr.architecture);
+        facts.evidence.extend(usr.evidence);
+    }
+}
+
+fn named(systems: &mut [Found<'_>]) {
+    for system in systems.iter_mut() {
+        system.name = system::name(&system.facts);
+    }
+    // Of two with one name, as copies of a disk are, neither is the first: both get their device's.
+    let of = |s: &Found<'_>| (s.name.clone(), s.root.path.clone(), s.snapshot);
+    let names: Vec<(String, String, bool)> = systems.iter().map(of).collect();
+    for system in systems.iter_mut() {
+        let same =
+            |snapshots: bool| names.iter().filter(|n| n.0 == system.name && (snapshots || !n.2)).count() > 1;
+        let device = system::clean(&system.root.name);
+        let subvolume = system.subvolume.as_ref().map(|s| system::clean(&s.path.replace('/', "-")));
+        let several = names.iter().filter(|n| n.1 == system.root.path && !n.2).count() > 1;
+        system.name = match subvolume {
+            Some(subvolume) if system.snapshot || (same(false) && several) => {
+                let subvolume = if subvolume.is_empty() {
+                    system.subvolume.as_ref().map(|s| s.id.to_string()).unwrap_or_default()
+                } else {
+                    subvolume
+                };
+                format!("{}-{subvolume}", system.name)
+            }
+            _ if same(false) => format!("{}-{device}", system.name),
+            _ => std::mem::take(&mut system.name),
+        };
+    }
+}
+
+/// How it is mounted.
+pub(super) fn plan(
+    system: &Found<'_>,
+    survey: &Survey<'_>,
+    disks: &[BlockReport],
+    write: bool,
+) -> mount::Plan {
+    let folder = Path::new(MOUNT_ROOT).join(&system.name);
+    if !matches!(system.facts.family, "linux" | "freebsd") {
+        let steps = mount::step(system.root, "/", write, &[]).into_iter().collect();
+        return mount::Plan { folder, steps, ..mount::Plan::default() };
+    }
+    let fstab = system.facts.fstab.as_deref();
+    let mut plan = mount::plan(system.root, fstab, disks, &folder, write);
+    if let (Some(subvolume), Some(root)) = (&system.subvolume, plan.steps.first_mut()) {
+        root.options.retain(|o| !o.starts_with("subvol"));
+        root.options.push(format!("subvolid={}", subvolume.id));
+    }
+    if fstab::parse(fstab.unwrap_or_default()).0.is_empty() {
+        let roles: Vec<(String, &str)> =
+            survey.parts.iter().filter_map(|(d, c)| Some((d.clone(), c.role?))).collect();
+        fallback::add(&mut plan, system.root, disks, &roles, write);
+    }
+    plan
+}
+
+fn open(root: &BlockReport, driver: &Driver, more: &[&str]) -> std::io::Result<OwnedFd> {
+    drop(crate::modules::load(driver.driver));
+    let mut options = mount::step(root, "/", false, &[]).map(|s| s.options).unwrap_or_default();
+    options.extend(more.iter().map(|o| (*o).to_string()));
+    mounts::detached(Wanted {
+        driver: driver.driver,
+        device: &root.path,
+        options: &options,
+        read_only: true,
+        inert: true,
+    })
+}
+
+/// Looks into a file system, which is mounted read-only and out of sight for as long as that takes.
+pub(super) fn inside<T>(
+    root: &BlockReport,
+    driver: &Driver,
+    look: impl FnOnce(BorrowedFd<'_>) -> T,
+) -> std::io::Result<T> {
+    // What is mounted already is looked at where it is: a second, read-only mount would be refused.
+    if let Some(place) = root.mounts.iter().min_by_key(|m| m.target.len()) {
+        return Ok(look(mounts::folder(Path::new(&place.target))?.as_fd()));
+    }
+    let held = protection::hold(&root.path)?;
+    let found = open(root, driver, &[]).map(|m| look(m.as_fd()));
+    if held {
+        let _ = protection::release(&root.path);
+    }
+    found
+}
+
+/// What one subvolume shows: which it is, whether it is the one that is mounted when none is named.
+type Shown = (Option<SubvolumeReport>, bool, Content);
+
+/// Every subvolume that may be a system's root, from the top level of a btrfs.
+fn subvolumes(root: &BlockReport, driver: &Driver) -> std::io::Result<Vec<Shown>> {
+    let held = if root.mounts.is_empty() { protection::hold(&root.path)? } else { false };
+    let found = open(root, driver, &["subvolid=5"]).map(|top| {
+        let default = open(root, driver, &[]).ok().and_then(|d| inside::subvolume(d.as_fd(), ".").ok());
+        walk(top.as_fd(), default)
+    });
+    if held {
+        let _ = protection::release(&root.path);
+    }
+    match found {
+        Err(_) if !root.mounts.is_empty() => {
+            inside(root, driver, |fd| vec![(None, true, system::content(fd))])
+        }
+        found => found,
+    }
+}
+
+fn walk(top: BorrowedFd<'_>, default: Option<u64>) -> Vec<Shown> {
+    let names = |path: &str| {
+        let mut names = mounts::names_inside(top, path, SUBVOLUMES).unwrap_or_default();
+        names.sort();
+        names
+    };
+    let mut paths = vec![String::new()];
+    paths.extend(names("."));
+    for folder in KEPT {
+        for name in names(folder) {
+            for inner in ["", "/snapshot", "/@"] {
+                paths.push(format!("{folder}/{name}{inner}"));
+            }
+        }
+    }
+    let mut shown: Vec<Shown> = Vec::new();
+    for path in paths {
+        let at = if path.is_empty() { "." } else { &path };
+        let root = inside::known(top, at).is_ok_and(|k| k.folder && k.inode == 256);
+        let Some(id) = root.then(|| inside::subvolume(top, at).ok()).flatten() else { continue };
+        if shown.len() >= SUBVOLUMES || shown.iter().any(|s| s.0.as_ref().is_some_and(|s| s.id == id)) {
+            continue;
+        }
+        if let Ok(folder) = mounts::folder_inside(top, at) {
+            let content = system::content(folder.as_fd());
+            if content.facts.is_some() || content.role.is_some() {
+                shown.push((Some(SubvolumeReport { id, path }), default == Some(id), content));
+            }
+        }
+    }
+    shown
+}

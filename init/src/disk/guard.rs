@@ -1,0 +1,115 @@
+//! What must not be written to, and why: asked before anything is mounted for writing.
+
+use rescue_schema::report::BlockReport;
+
+use super::mount::Plan;
+use super::resolve::flat;
+
+/// Reasons not to mount this for writing, a sentence each with what to do instead.
+pub fn refusals(plan: &Plan, disks: &[BlockReport]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let writes = |path: &str| plan.steps.iter().any(|s| !s.read_only && s.device == path);
+    let all = flat(disks);
+    for block in all.iter().filter(|b| writes(&b.path)) {
+        let (kind, state) = (block.probe.kind.as_deref(), block.probe.state.as_deref());
+        if state == Some("hibernated") {
+            reasons.push(format!(
+                "{}: Windows is hibernated or was shut down with Fast Startup: what is written is lost or harms it \
+                 when it resumes; shut it down whole (`shutdown /s /f /t 0`)",
+                block.path
+            ));
+        }
+        if state == Some("damaged") {
+            reasons.push(format!("{}: damaged: check it first, `rescue probe {}`", block.path, block.path));
+        }
+        if kind == Some("ntfs") && state.is_some_and(|s| s != "clean" && s != "hibernated" && s != "damaged")
+        {
+            reasons.push(format!("{}: its volume is dirty: let Windows check it (chkdsk /f)", block.path));
+        }
+        if block.probe.signatures.len() > 1
+            && block.probe.result == rescue_schema::report::ProbeResult::Ambivalent
+        {
+            reasons.push(format!("{}: two file systems claim it: `rescue probe {}`", block.path, block.path));
+        }
+    }
+    for disk in disks {
+        degraded(disk, &writes, &mut reasons);
+    }
+    // An image of a Linux that sleeps holds what it has in memory of the file systems that it uses.
+    let home =
+        |path: &str| disks.iter().position(|d| flat(std::slice::from_ref(d)).iter().any(|b| b.path == path));
+    let ours: Vec<Option<usize>> =
+        plan.steps.iter().filter(|s| !s.read_only).map(|s| home(&s.device)).collect();
+    for swap in all.iter().filter(|b| b.probe.state.as_deref() == Some("hibernated")) {
+        let kind = swap.probe.kind.as_deref().unwrap_or_default();
+        if (kind == "swap" || kind == "swsuspend") && ours.contains(&home(&swap.path)) {
+            reasons.push(format!(
+                "{}: a hibernated Linux is in this swap and would resume over what is written; boot it, or give \
+                 its memory up: mkswap -U {} {}",
+                swap.path,
+                swap.probe.uuid.as_deref().unwrap_or("random"),
+                swap.path
+            ));
+        }
+    }
+    reasons.sort();
+    reasons.dedup();
+    reasons
+}
+
+/// Arrays with members missing, below which something is to be written.
+fn degraded(block: &BlockReport, writes: &dyn Fn(&str) -> bool, reasons: &mut Vec<String>) {
+    let array = block.kind.starts_with("raid") || block.kind == "linear";
+    if array
+        && block.state.as_deref().is_some_and(|s| s.contains("degraded"))
+        && flat(std::slice::from_ref(block)).iter().any(|b| writes(&b.path))
+    {
+        reasons.push(format!(
+            "{}: degraded: what is written is on what is left of it alone, and a member that comes back is stale; \
+             add it first (mdadm {} --add DEV)",
+            block.path, block.path
+        ));
+    }
+    block.children.iter().for_each(|c| degraded(c, writes, reasons));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::resolve::tests::disk;
+    use std::path::Path;
+
+    fn reasons(disks: &[BlockReport], write: bool) -> Vec<String> {
+        let fstab = b"UUID=aa / ext4 defaults 0 1\n";
+        refusals(
+            &crate::disk::mount::plan(&disks[0].children[0], Some(fstab), disks, Path::new("/mnt/x"), write),
+            disks,
+        )
+    }
+
+    #[test]
+    fn what_sleeps_is_not_written_to() {
+        let mut disks =
+            [disk("vda", &[("ext4", "aa"), ("swsuspend", "bb")]), disk("vdb", &[("swsuspend", "cc")])];
+        assert!(reasons(&disks, true).is_empty());
+        disks[1].children[0].probe.state = Some("hibernated".into());
+        assert!(reasons(&disks, true).is_empty(), "of another disk");
+        disks[0].children[1].probe.state = Some("hibernated".into());
+        let said = reasons(&disks, true);
+        assert!(
+            said.len() == 1 && said[0].starts_with("/dev/vda2") && said[0].contains("mkswap -U bb"),
+            "{said:?}"
+        );
+        assert!(reasons(&disks, false).is_empty());
+    }
+
+    #[test]
+    fn a_degraded_array_is_not_written_to() {
+        let mut array = disk("md0", &[("ext4", "aa")]);
+        array.kind = "raid1".into();
+        array.state = Some("degraded".into());
+        assert!(reasons(&[array.clone()], true)[0].contains("degraded"));
+        array.state = None;
+        assert!(reasons(&[array], true).is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! LVM on LUKS2 on a mirror is put together, unlocked, looked into and taken apart again without a byte written;
+//! a mirror with a stale member only when that is asked for, and of the newer member.
+use anyhow::ensure;
+
+use crate::disk;
+use crate::image::digest_of_files;
+use crate::lab::Lab;
+
+/// As an engineer makes it, with the real tools.
+const MAKE: &str = "set -e; rescue disks >/dev/null; export DM_DISABLE_UDEV=1; modprobe raid1
+    mdadm --create /dev/md127 --run --assume-clean --level=1 --raid-devices=2 --bitmap=internal /dev/vda /dev/vdb
+    cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/md127 /tmp/k
+    cryptsetup open --key-file /tmp/k /dev/md127 c
+    pvcreate /dev/mapper/c; vgcreate vg0 /dev/mapper/c; lvcreate -y -Wn -Zn -L 32M -n root vg0
+    mke2fs -q -t ext4 /dev/mapper/vg0-root; mkdir -p /tmp/m; mount -t ext4 /dev/mapper/vg0-root /tmp/m
+    mkdir /tmp/m/etc; printf 'ID=debian\\nPRETTY_NAME=\"Layered\"\\n' >/tmp/m/etc/os-release
+    echo '/dev/vg0/root / ext4 defaults 0 1' >/tmp/m/etc/fstab; echo older >/tmp/m/file
+    umount /tmp/m; vgchange -an vg0; cryptsetup close c; mdadm --stop /dev/md127; sync";
+/// Writes with one member alone: the other is stale after it.
+const WRITE_WITH_ONE: &str = "set -e; export DM_DISABLE_UDEV=1
+    mdadm --assemble --run /dev/md127 /dev/vda; cryptsetup open --key-file /tmp/k /dev/md127 c
+    vgchange -ay vg0; mount -t ext4 /dev/mapper/vg0-root /tmp/m; echo newer >/tmp/m/file
+    umount /tmp/m; vgchange -an vg0; cryptsetup close c; mdadm --stop /dev/md127; sync";
+const SUMS: &str = "blockdev --flushbufs /dev/vda; blockdev --flushbufs /dev/vdb; sha256sum /dev/vda /dev/vdb";
+
+pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
+    let device = lab.root_device()?;
+    let disks = [lab.path("a.img"), lab.path("b.img")];
+    for path in &disks {
+        disk::blank(path, 96)?;
+    }
+    let booted = || lab.standard(&device)?.memory(512).disk(&disks[0]).disk(&disks[1]).start();
+    let mut vm = booted()?;
+    vm.ready()?;
+    let guest = vm.ssh(&device, "root")?;
+    guest.ok("printf secret >/tmp/k")?;
+    guest.ok(MAKE)?;
+    guest.run("poweroff")?;
+    vm.ended("the power-off")?;
+    let made = digest_of_files(&[&disks[0], &disks[1]])?;
+
+    let mut vm = booted()?;
+    vm.ready()?;
+    let guest = vm.ssh(&device, "root")?;
+    let plan = guest.ok("rescue assemble --dry-run")?;
+    ensure!(plan.contains("2 of 2 members: /dev/vda /dev/vdb), read-only, no resync"), "{plan}");
+    ensure!(!guest.ok("ls /sys/block")?.contains("md127"), "--dry-run starts nothing");
+    let said = guest.ok("rescue assemble")?;
+    ensure!(said.contains("is encrypted: rescue unlock /dev/md"), "{said}");
+    let wrong = guest.run("printf wrong | rescue unlock /dev/md127")?;
+    ensure!(wrong.status == 1 && wrong.stderr.contains("No key available"), "{wrong:?}");
+    let said = guest.ok("printf secret | rescue unlock /dev/md127")?;
+    ensure!(said.contains("activate volume group \"vg0\""), "{said}");
+    let systems = guest.ok("rescue systems")?;
+    ensure!(systems.contains("Layered") && systems.contains("/dev/mapper/vg0-root"), "{systems}");
+    ensure!(guest.ok("rescue mount && cat /mnt/debian/file")?.contains("older"));
+    ensure!(guest.ok("rescue enter debian -- /bin/true; echo status $?")?.contains("status"), "enter ends");
+    // What was put together goes with the last mount.
+    let closed = guest.ok("rescue umount")?;
+    ensure!(closed.contains("close /dev/mapper/") && closed.contains("stop /dev/md127"), "{closed}");
+    let left = guest.ok("ls /sys/block")?;
+    ensure!(!left.contains("md127") && !left.contains("dm-"), "all is taken apart: {left}");
+    guest.run("poweroff")?;
+    vm.ended("the power-off")?;
+    ensure!(digest_of_files(&[&disks[0], &disks[1]])? == made, "the disks were written to");
+
+    let vm = booted()?;
+    vm.ready()?;
+    let guest = vm.ssh(&device, "root")?;
+    guest.ok("rescue disks >/dev/null; printf secret >/tmp/k; mkdir -p /tmp/m; modprobe raid1")?;
+    guest.ok(WRITE_WITH_ONE)?;
+    let before = guest.ok(SUMS)?;
+    let refused = guest.run("rescue assemble")?;
+    let text = format!("{}{}", refused.stdout, refused.stderr);
+    ensure!(refused.status == 1 && text.contains("--degraded") && text.contains("/dev/vdb"), "{text}");
+    let said = guest.ok("rescue assemble --degraded")?;
+    ensure!(said.contains("1 of 2 members: /dev/vda)"), "{said}");
+    guest.ok("printf secret | rescue unlock /dev/md127")?;
+    ensure!(guest.ok("rescue mount && cat /mnt/debian/file")?.contains("newer"));
+    guest.ok("rescue umount && rescue assemble --stop")?;
+    let after = guest.ok(SUMS)?;
+    ensure!(after == before, "the disks were written to:\n{before}{after}");
+    Ok(())
+}
