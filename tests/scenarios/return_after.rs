@@ -21,6 +21,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let start = vm.console.mark();
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;
+    guest.reach()?;
     vm.console.line("somebody has logged in: the rescue stays", start, limit(60))?;
     let status = guest.ok("rescue status")?;
     anyhow::ensure!(!status.contains("returns"), "{status}");

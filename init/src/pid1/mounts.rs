@@ -91,6 +91,16 @@ pub(super) fn stage(boot: &mut Boot) -> Outcome {
     }
 }
 
+/// Gives the root file system room for what a rescue writes, programs that are unpacked when they are called
+/// among it. The kernel gave it half of the memory that was free beside the packed image, which is gone now.
+/// Not before somebody has looked whether the image fitted.
+pub(super) fn make_room() {
+    // A root of ramfs has no size, and takes no notice.
+    if let Err(error) = rustix::mount::mount_remount("/", rustix::mount::MountFlags::empty(), c"size=75%") {
+        log::note("pid1", &format!("remounting / with more room: {error}"));
+    }
+}
+
 fn apply(mount: &ApiMount) -> Result<(), String> {
     if mount.when.is_some_and(|path| !Path::new(path).exists()) {
         return Ok(());

@@ -10,6 +10,7 @@ use rescue_schema::paths;
 use rescue_schema::report::{CredentialState, StageResult};
 
 use super::boot::{Boot, LATER_WAIT};
+use super::mounts;
 use super::stages::Outcome;
 use crate::creds::merge::{Session, merge};
 use crate::creds::{self, Said};
@@ -80,6 +81,7 @@ impl Boot {
             // Something may have been there, and must not be made up for by another source.
             appended = Said::refused(creds::APPENDED, CUT);
         }
+        mounts::make_room();
         self.session.said = vec![appended, creds::command_line::gather(&self.cmdline)];
         self.session.said.iter().for_each(note);
         self.take(merge(&self.session.said));
