@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use rescue_schema::report::NetReport;
 
+/// How long a thing that must happen is waited for, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// Two namespaces and a cable between them; `s0` at the server's end, `c0` at the client's.
 struct Lab {
     server: String,
@@ -63,7 +66,7 @@ impl Lab {
             .spawn()
             .expect("starting dnsmasq by `ip netns exec`");
         self.dnsmasq = Some(child);
-        self.until(5, "dnsmasq", |lab| starts(lab) > before);
+        self.until("dnsmasq", |lab| starts(lab) > before);
     }
 
     fn stop_serving(&mut self) {
@@ -110,12 +113,12 @@ impl Lab {
     }
 
     #[track_caller]
-    fn until(&self, seconds: u64, what: &str, mut met: impl FnMut(&Self) -> bool) {
+    fn until(&self, what: &str, mut met: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !met(self) {
-            if start.elapsed() > Duration::from_secs(seconds) {
+            if start.elapsed() > PATIENCE {
                 panic!(
-                    "no {what} within {seconds} s\nnetd:\n{}\nreport: {:?}\ndnsmasq:\n{}",
+                    "no {what}\nnetd:\n{}\nreport: {:?}\ndnsmasq:\n{}",
                     self.log("netd.log"),
                     self.report(),
                     self.log("dnsmasq.log")
@@ -161,7 +164,7 @@ fn a_lease_configures_the_link_and_outlives_a_crash() {
     let mut lab = Lab::new("lease");
     lab.serve("10.9.0.50,10.9.0.60");
     lab.start();
-    lab.until(5, "address", |lab| lab.address().is_some());
+    lab.until("address", |lab| lab.address().is_some());
     let address = lab.address().unwrap();
     let ip_only = address.trim_end_matches("/24").to_string();
     let shown = lab.kernel(&["addr", "show", "dev", "c0"]);
@@ -174,14 +177,16 @@ fn a_lease_configures_the_link_and_outlives_a_crash() {
     assert!(lab.kernel(&["addr", "show", "dev", "lo"]).contains("UP"));
 
     // SIGKILL; the address must never leave the link, and the next run must verify and not discover.
+    let discovers = |lab: &Lab| lab.log("dnsmasq.log").matches("DHCPDISCOVER").count();
+    let before = discovers(&lab);
     end(lab.netd.take());
     std::fs::remove_file(lab.path("root/run/rescue/net.json")).unwrap();
     lab.start();
-    lab.until(5, "lease after the crash", |lab| {
+    lab.until("lease after the crash", |lab| {
         assert!(lab.kernel(&["addr", "show", "dev", "c0"]).contains(&address));
         lab.report().links.iter().any(|link| link.state.starts_with("lease of 120 s"))
     });
-    assert_eq!(lab.log("dnsmasq.log").matches("DHCPDISCOVER").count(), 1);
+    assert_eq!(discovers(&lab), before);
 }
 
 #[test]
@@ -190,22 +195,26 @@ fn a_lease_is_renewed_and_verified_after_a_flap() {
     lab.serve("10.9.0.50,10.9.0.60");
     lab.start();
     let acks = |lab: &Lab| lab.log("dnsmasq.log").matches("DHCPACK").count();
-    lab.until(5, "first lease", |lab| acks(lab) == 1);
-    lab.until(15, "renewal at T1", |lab| acks(lab) == 2);
+    lab.until("first lease", |lab| lab.address().is_some());
+    let discovers = lab.log("dnsmasq.log").matches("DHCPDISCOVER").count();
+    let before = acks(&lab);
+    lab.until("renewal at T1", |lab| acks(lab) > before);
     ip(&["-n", &lab.server, "link", "set", "s0", "down"]);
-    lab.until(5, "loss of carrier", |lab| lab.report().links.iter().any(|link| !link.carrier));
+    lab.until("loss of carrier", |lab| lab.report().links.iter().any(|link| !link.carrier));
     assert!(lab.address().is_some(), "the address stays while the cable is out");
+    let before = acks(&lab);
     ip(&["-n", &lab.server, "link", "set", "s0", "up"]);
-    lab.until(5, "verification", |lab| acks(lab) == 3);
+    lab.until("verification", |lab| acks(lab) > before);
     // A card that an engineer sets down stays down; when it is set up again, its routes are back.
     ip(&["-n", &lab.client, "link", "set", "c0", "down"]);
-    lab.until(5, "link down", |lab| lab.report().links.iter().any(|link| !link.carrier));
+    lab.until("link down", |lab| lab.report().links.iter().any(|link| !link.carrier));
     assert!(!lab.kernel(&["route"]).contains("default"));
     assert!(lab.kernel(&["link", "show", "dev", "c0"]).contains("state DOWN"));
+    let before = acks(&lab);
     ip(&["-n", &lab.client, "link", "set", "c0", "up"]);
-    lab.until(5, "routes", |lab| lab.kernel(&["route"]).contains("default via 10.9.0.1"));
-    lab.until(5, "second verification", |lab| acks(lab) >= 4);
-    assert_eq!(lab.log("dnsmasq.log").matches("DHCPDISCOVER").count(), 1);
+    lab.until("routes", |lab| lab.kernel(&["route"]).contains("default via 10.9.0.1"));
+    lab.until("second verification", |lab| acks(lab) > before);
+    assert_eq!(lab.log("dnsmasq.log").matches("DHCPDISCOVER").count(), discovers);
 }
 
 #[test]
@@ -213,13 +222,13 @@ fn another_range_replaces_the_address() {
     let mut lab = Lab::new("nak");
     lab.serve("10.9.0.50,10.9.0.60");
     lab.start();
-    lab.until(5, "address", |lab| lab.address().is_some());
+    lab.until("address", |lab| lab.address().is_some());
     lab.stop_serving();
     std::fs::remove_file(lab.path("leases")).unwrap();
     lab.serve("10.9.0.100,10.9.0.110");
     ip(&["-n", &lab.server, "link", "set", "s0", "down"]);
     ip(&["-n", &lab.server, "link", "set", "s0", "up"]);
-    lab.until(10, "other address", |lab| lab.address().is_some_and(|a| a.starts_with("10.9.0.1")));
+    lab.until("other address", |lab| lab.address().is_some_and(|a| a.starts_with("10.9.0.1")));
     let shown = lab.kernel(&["addr", "show", "dev", "c0"]);
     assert_eq!(shown.matches("inet ").count(), 1, "{shown}");
     assert!(lab.log("dnsmasq.log").contains("DHCPNAK"));
@@ -231,14 +240,13 @@ fn the_mtu_of_a_lease_ends_with_it() {
     let mut lab = Lab::new("mtu");
     lab.serve("10.9.0.50,10.9.0.60");
     lab.start();
-    lab.until(5, "MTU of the lease", |lab| lab.kernel(&["link", "show", "dev", "c0"]).contains("mtu 1400"));
+    lab.until("MTU of the lease", |lab| lab.kernel(&["link", "show", "dev", "c0"]).contains("mtu 1400"));
+    let acks = lab.log("dnsmasq.log").matches("DHCPACK").count();
     // SIGKILL; the next run knows from the report of this one what the MTU was before.
     end(lab.netd.take());
     lab.start();
-    lab.until(5, "lease after the crash", |lab| {
-        lab.log("netd.log").matches("stands from before").count() == 1
-    });
-    lab.until(5, "renewed lease", |lab| lab.log("dnsmasq.log").matches("DHCPACK").count() == 2);
+    lab.until("lease after the crash", |lab| lab.log("netd.log").matches("stands from before").count() == 1);
+    lab.until("renewed lease", |lab| lab.log("dnsmasq.log").matches("DHCPACK").count() > acks);
     assert!(lab.kernel(&["link", "show", "dev", "c0"]).contains("mtu 1400"));
     // An engineer prefers a static address: the lease is no more.
     lab.stop_serving();
@@ -250,7 +258,7 @@ fn the_mtu_of_a_lease_ends_with_it() {
         .args([&root, "set", "c0", "10.9.0.7/24"])
         .status();
     assert!(done.unwrap().success());
-    lab.until(5, "MTU of before", |lab| lab.kernel(&["link", "show", "dev", "c0"]).contains("mtu 1500"));
+    lab.until("MTU of before", |lab| lab.kernel(&["link", "show", "dev", "c0"]).contains("mtu 1500"));
     assert_eq!(lab.kernel(&["addr", "show", "dev", "c0"]).matches("inet ").count(), 1);
 }
 
@@ -258,11 +266,11 @@ fn the_mtu_of_a_lease_ends_with_it() {
 fn a_server_that_comes_late_is_heard() {
     let mut lab = Lab::new("late");
     lab.start();
-    lab.until(5, "request", |lab| lab.report().links.iter().any(|l| l.state.contains("try 2")));
+    lab.until("request", |lab| lab.report().links.iter().any(|l| l.state.contains("try 2")));
     std::thread::sleep(Duration::from_secs(20));
     assert_eq!(lab.address(), None);
     lab.serve("10.9.0.50,10.9.0.60");
-    lab.until(10, "address", |lab| lab.address().is_some());
+    lab.until("address", |lab| lab.address().is_some());
 }
 
 #[test]
@@ -273,12 +281,12 @@ fn static_addresses_are_set_and_a_card_plugged_in_later_is_seen() {
         "routes":[{"to":"0.0.0.0/0","via":"192.0.2.1"}]}],"dns":{"servers":["192.0.2.53"],"search":[]}}"#;
     std::fs::write(lab.path("root/run/rescue/network.json"), wishes).unwrap();
     lab.start();
-    lab.until(5, "first report", |lab| lab.path("root/run/rescue/net.json").exists());
+    lab.until("first report", |lab| lab.path("root/run/rescue/net.json").exists());
     let cable = ["link", "add", "s0", "type", "veth", "peer", "name", "c9", "netns"];
     ip(&[&["-n", &lab.server][..], &cable, &[&lab.client]].concat());
     ip(&["-n", &lab.client, "link", "set", "c9", "address", "02:00:00:00:00:07"]);
     ip(&["-n", &lab.server, "link", "set", "s0", "up"]);
-    lab.until(5, "static address", |lab| lab.address().as_deref() == Some("192.0.2.7/32"));
+    lab.until("static address", |lab| lab.address().as_deref() == Some("192.0.2.7/32"));
     let routes = lab.kernel(&["route"]);
     assert!(routes.contains("default via 192.0.2.1 dev c9 proto static"), "{routes}");
     assert!(routes.contains("onlink"), "{routes}");
@@ -359,7 +367,7 @@ fn lies_are_not_believed() {
         }
     });
     lab.start();
-    lab.until(5, "lease", |lab| lab.address().is_some());
+    lab.until("lease", |lab| lab.address().is_some());
     assert_eq!(lab.address().as_deref(), Some("10.9.0.70/24"), "{}", lab.log("netd.log"));
     let shown = lab.kernel(&["addr", "show", "dev", "c0"]);
     assert_eq!(shown.matches("inet ").count(), 1, "{shown}");

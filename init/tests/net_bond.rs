@@ -34,8 +34,8 @@ fn lacp_with_a_vlan_survives_a_cut_port_and_a_crash() {
               "addresses":["10.7.0.2/24"],"routes":[{{"to":"0.0.0.0/0","via":"10.7.0.1"}}]}}]}}"#
     ));
     lab.start();
-    lab.until(30, "way over the bond", |lab| lab.reaches("10.7.0.2"));
-    lab.until(20, "both ports", |lab| lab.at_client("-d link show bond0").contains("ad_num_ports 2"));
+    lab.until("way over the bond", |lab| lab.reaches("10.7.0.2"));
+    lab.until("both ports", |lab| lab.at_client("-d link show bond0").contains("ad_num_ports 2"));
     let bond = lab.at_client("-d link show bond0");
     for option in [
         "mode 802.3ad",
@@ -58,18 +58,18 @@ fn lacp_with_a_vlan_survives_a_cut_port_and_a_crash() {
 
     // One cable is cut: the other serves, and the address never leaves.
     lab.at_server("link set s0 down");
-    lab.until(10, "loss of the port", |lab| !lab.link("c0").carrier);
-    lab.until(10, "way over the other port", |lab| lab.reaches("10.7.0.2"));
+    lab.until("loss of the port", |lab| !lab.link("c0").carrier);
+    lab.until("way over the other port", |lab| lab.reaches("10.7.0.2"));
     assert!(lab.link("bond0").carrier);
     lab.at_server("link set s0 up");
-    lab.until(20, "both ports", |lab| lab.at_client("-d link show bond0").contains("ad_num_ports 2"));
+    lab.until("both ports", |lab| lab.at_client("-d link show bond0").contains("ad_num_ports 2"));
 
     // SIGKILL: the next run finds everything as it should be.
     let indexes = lab.at_client("-o link");
     lab.kill();
     std::fs::remove_file(lab.path("root/run/rescue/net.json")).unwrap();
     lab.start();
-    lab.until(10, "report after the crash", |lab| lab.link("bond0.7").addresses == ["10.7.0.2/24"]);
+    lab.until("report after the crash", |lab| lab.link("bond0.7").addresses == ["10.7.0.2/24"]);
     let names = |text: &str| -> Vec<String> {
         text.lines()
             .filter_map(|l| Some(l.split_once(": ")?.1.split(['@', ':']).next()?.to_string()))
@@ -104,14 +104,14 @@ fn every_mode_is_built_with_its_options() {
                 "type":{{"bond":{{"links":["a","b"],"mode":"{mode}"{options}}}}}}}]}}"#
         ));
         lab.start();
-        lab.until(10, mode, |lab| lab.link("bond0").addresses == ["10.9.0.2/24"]);
-        lab.until(5, "ports", |lab| lab.at_client("link show master bond0").matches("SLAVE,UP").count() == 2);
+        lab.until(mode, |lab| lab.link("bond0").addresses == ["10.9.0.2/24"]);
+        lab.until("ports", |lab| lab.at_client("link show master bond0").matches("SLAVE,UP").count() == 2);
         let bond = lab.at_client("-d link show bond0");
         assert!(bond.contains(shown) && bond.contains(&format!("mode {mode}")), "{shown}: {bond}");
         let given = bond.contains("link/ether 02:00:00:00:00:aa");
         assert_eq!(given, mode != "active-backup", "fail_over_mac gives it that of its port: {bond}");
         if mode == "active-backup" {
-            lab.until(5, "primary", |lab| lab.at_client("-d link show bond0").contains("primary c1"));
+            lab.until("primary", |lab| lab.at_client("-d link show bond0").contains("primary c1"));
             assert!(bond.contains("fail_over_mac active"), "{bond}");
         }
         assert!(!lab.log().contains("rror"), "{}", lab.log());
@@ -127,7 +127,7 @@ fn a_bond_asks_by_arp_where_it_is_told_to() {
             "mode":"active-backup","arp_interval":200,"arp_targets":["10.9.0.1","10.9.0.3"]}}}}}}]}}"#
     ));
     lab.start();
-    lab.until(5, "bond", |lab| lab.at_client("-d link").contains("arp_ip_target 10.9.0.1,10.9.0.3"));
+    lab.until("bond", |lab| lab.at_client("-d link").contains("arp_ip_target 10.9.0.1,10.9.0.3"));
     let bond = lab.at_client("-d link show bond0");
     assert!(bond.contains("miimon 0") && bond.contains("arp_interval 200"), "{bond}");
 }
@@ -144,17 +144,17 @@ fn the_bond_is_there_with_the_ports_that_are_and_a_late_one_joins() {
             "type":{{"bond":{{"links":["a","b"],"mode":"active-backup"}}}}}}]}}"#
     ));
     lab.start();
-    lab.until(10, "way over one port", |lab| lab.reaches("10.9.0.2"));
+    lab.until("way over one port", |lab| lab.reaches("10.9.0.2"));
     assert_eq!(lab.report().problems, ["b: no card 02:00:00:00:00:01 here yet"]);
     lab.plug(1);
-    lab.until(5, "late port", |lab| lab.link("c1").controller.as_deref() == Some("bond0"));
-    lab.until(5, "carrier of the late port", |lab| lab.link("c1").carrier);
+    lab.until("late port", |lab| lab.link("c1").controller.as_deref() == Some("bond0"));
+    lab.until("carrier of the late port", |lab| lab.link("c1").carrier);
     assert_eq!(lab.report().problems, Vec::<String>::new());
     assert!(lab.reaches("10.9.0.2"));
     lab.at_server("link set s0 down");
     lab.at_server("addr del 10.9.0.1/24 dev s0");
     lab.at_server("addr add 10.9.0.1/24 dev s1");
-    lab.until(5, "way over the late port", |lab| lab.reaches("10.9.0.2"));
+    lab.until("way over the late port", |lab| lab.reaches("10.9.0.2"));
 }
 
 #[test]
@@ -174,14 +174,14 @@ fn stacked_vlans_of_both_kinds() {
             {"id":"blank","type":"dummy","addresses":["192.0.2.1/32"]}]}"#,
     );
     lab.start();
-    lab.until(10, "way over both tags", |lab| lab.reaches("10.7.0.2"));
+    lab.until("way over both tags", |lab| lab.reaches("10.7.0.2"));
     let shown = lab.at_client("-d link show service");
     assert!(shown.contains("vlan protocol 802.1ad id 100") && shown.contains("service@c0"), "{shown}");
     assert!(lab.at_client("link show customer").contains("mtu 1400"));
     assert!(lab.at_client("link show c0").contains("mtu 1600"));
     let report = lab.link("customer");
     assert_eq!((report.kind.as_str(), report.parent.as_deref()), ("vlan 7", Some("service")));
-    lab.until(5, "dummy", |lab| lab.link("blank").addresses == ["192.0.2.1/32"]);
+    lab.until("dummy", |lab| lab.link("blank").addresses == ["192.0.2.1/32"]);
 }
 
 #[test]
@@ -193,18 +193,18 @@ fn a_bond_is_made_of_the_card_that_ssh_is_on() {
     );
     lab.at_server("addr add 10.9.0.1/24 dev s0");
     lab.start();
-    lab.until(5, "way", |lab| lab.reaches("10.9.0.2"));
+    lab.until("way", |lab| lab.reaches("10.9.0.2"));
     let out = lab.net(&["set", "bond0", "10.9.0.2/24", "via", "10.9.0.1", "bond", "c0", "c1"]);
     assert!(out.status.success(), "{out:?}");
-    lab.until(10, "bond", |lab| lab.link("bond0").addresses == ["10.9.0.2/24"]);
-    lab.until(10, "ports", |lab| lab.at_client("link show master bond0").matches("SLAVE,UP").count() == 2);
+    lab.until("bond", |lab| lab.link("bond0").addresses == ["10.9.0.2/24"]);
+    lab.until("ports", |lab| lab.at_client("link show master bond0").matches("SLAVE,UP").count() == 2);
     assert!(!lab.at_client("addr show dev c0").contains("inet 10.9"));
     // And back: the cards work again, each for itself.
     let out = lab.net(&["dhcp"]);
     assert!(out.status.success(), "{out:?}");
-    lab.until(10, "no bond", |lab| lab.link("bond0").name.is_empty());
-    lab.until(10, "cards", |lab| lab.link("c0").carrier && lab.link("c1").carrier);
-    lab.until(5, "DHCP", |lab| lab.link("c1").state.contains("asking for a lease"));
+    lab.until("no bond", |lab| lab.link("bond0").name.is_empty());
+    lab.until("cards", |lab| lab.link("c0").carrier && lab.link("c1").carrier);
+    lab.until("DHCP", |lab| lab.link("c1").state.contains("asking for a lease"));
 }
 
 #[test]
@@ -227,15 +227,15 @@ fn a_lease_over_a_bond_goes_on_over_the_port_that_is_left() {
             "type":{{"bond":{{"links":["a","b"],"mode":"802.3ad","lacp_fast":true}}}}}}]}}"#
     ));
     lab.start();
-    lab.until(20, "lease", |lab| lab.link("bond0").addresses.len() == 1);
+    lab.until("lease", |lab| lab.link("bond0").addresses.len() == 1);
     let address = lab.link("bond0").addresses[0].trim_end_matches("/24").to_string();
-    lab.until(20, "both ports", |lab| lab.at_client("-d link show bond0").contains("ad_num_ports 2"));
+    lab.until("both ports", |lab| lab.at_client("-d link show bond0").contains("ad_num_ports 2"));
     lab.at_server("link set s0 down");
-    lab.until(10, "loss of the port", |lab| !lab.link("c0").carrier);
+    lab.until("loss of the port", |lab| !lab.link("c0").carrier);
     let acks =
         |lab: &Lab| std::fs::read_to_string(lab.path("dnsmasq.log")).unwrap().matches("DHCPACK").count();
     let before = acks(&lab);
-    lab.until(20, "renewal over the other port", |lab| acks(lab) > before);
+    lab.until("renewal over the other port", |lab| acks(lab) > before);
     assert!(lab.reaches(&address));
     // Nobody asked on a port of the bond.
     assert!(!lab.link("c0").state.contains("lease") && !lab.link("c1").state.contains("lease"));

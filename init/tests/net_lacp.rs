@@ -33,8 +33,8 @@ fn a_switch_that_waits_to_be_spoken_to_is_asked() {
     // It answers as a passive switch does, and never speaks again.
     wire.send(OVS);
     let heard = |lab: &Lab| lab.link("c0").neighbours.iter().any(|n| n.by == "lacp");
-    lab.until(20, "partner", heard);
-    lab.until(60, "bond of it", |lab| lab.log().contains("the switch wants LACP: bond0"));
+    lab.until("partner", heard);
+    lab.until("bond of it", |lab| lab.log().contains("the switch wants LACP: bond0"));
     assert!(lab.log().contains("c0: nothing answers; asking the switch for LACP"), "{}", lab.log());
 }
 
@@ -45,13 +45,13 @@ fn nobody_is_asked_where_something_was_said_or_answers() {
     // The other card has an address: the machine is reached.
     lab.at_client("addr add 10.8.0.2/24 dev c1");
     lab.start();
-    lab.until(20, "DHCP", |lab| lab.link("c0").state.contains("try 3"));
+    lab.until("DHCP", |lab| lab.link("c0").state.contains("try 3"));
     assert_eq!(questions(&wire, Duration::from_secs(4)), 0, "{}", lab.log());
     let mut lab = Lab::new("said", 1);
     let wire = lab.wire("s0");
     lab.wish(r#"{"links":[{"mac":"02:00:00:00:00:00","dhcp4":true}]}"#);
     lab.start();
-    lab.until(20, "DHCP", |lab| lab.link("c0").state.contains("try 3"));
+    lab.until("DHCP", |lab| lab.link("c0").state.contains("try 3"));
     assert_eq!(questions(&wire, Duration::from_secs(4)), 0, "{}", lab.log());
 }
 
@@ -60,7 +60,7 @@ fn a_switch_that_speaks_no_lacp_is_left_alone_after_a_while() {
     let mut lab = Lab::new("mute", 1);
     let wire = lab.wire("s0");
     lab.start();
-    lab.until(60, "question", |lab| lab.log().contains("asking the switch"));
+    lab.until("question", |lab| lab.log().contains("asking the switch"));
     let heard = questions(&wire, Duration::from_secs(5));
     assert!((1..=4).contains(&heard), "{heard} questions");
     assert_eq!(lab.log().matches("asking the switch").count(), 1);

@@ -16,8 +16,8 @@ fn several_addresses_of_both_families_and_a_crash() {
     lab.at_server("addr add 2001:db8::1/64 dev s0 nodad");
     lab.wish(STATIC);
     lab.start();
-    lab.until(5, "IPv4", |lab| lab.reaches("10.9.0.2"));
-    lab.until(5, "IPv6", |lab| lab.reaches("2001:db8::2"));
+    lab.until("IPv4", |lab| lab.reaches("10.9.0.2"));
+    lab.until("IPv6", |lab| lab.reaches("2001:db8::2"));
     assert!(lab.at_client("-6 route").contains("default via 2001:db8::1 dev c0 proto static"));
     let by: Vec<String> =
         lab.link("c0").origins.into_iter().map(|o| format!("{} {}", o.address, o.by)).collect();
@@ -31,14 +31,14 @@ fn several_addresses_of_both_families_and_a_crash() {
     std::fs::remove_file(lab.path("root/run/rescue/net.json")).unwrap();
     let before = (lab.at_client("-o addr"), lab.at_client("route"), lab.at_client("-6 route"));
     lab.start();
-    lab.until(5, "report", |lab| lab.link("c0").addresses.len() == 2);
+    lab.until("report", |lab| lab.link("c0").addresses.len() == 2);
     assert_eq!((lab.at_client("-o addr"), lab.at_client("route"), lab.at_client("-6 route")), before);
     assert!(!lab.log().contains("removing"), "{}", lab.log());
     // Set down and up again, the kernel forgets all of IPv6.
     lab.at_client("link set c0 down");
-    lab.until(5, "loss of carrier", |lab| !lab.link("c0").carrier);
+    lab.until("loss of carrier", |lab| !lab.link("c0").carrier);
     lab.at_client("link set c0 up");
-    lab.until(5, "IPv6 again", |lab| lab.reaches("2001:db8::2"));
+    lab.until("IPv6 again", |lab| lab.reaches("2001:db8::2"));
     assert!(lab.at_client("-6 route").contains("default via 2001:db8::1"));
 }
 
@@ -49,10 +49,10 @@ fn a_static_address_waits_for_the_cable() {
     lab.at_server("link set s0 down");
     lab.wish(STATIC);
     lab.start();
-    lab.until(5, "report", |lab| lab.link("c0").state.contains("no carrier"));
+    lab.until("report", |lab| lab.link("c0").state.contains("no carrier"));
     assert!(!lab.at_client("addr show dev c0").contains("10.9.0.2"));
     lab.at_server("link set s0 up");
-    lab.until(5, "way", |lab| lab.reaches("10.9.0.2"));
+    lab.until("way", |lab| lab.reaches("10.9.0.2"));
 }
 
 #[test]
@@ -63,10 +63,8 @@ fn duplicates_are_noticed_and_said() {
     lab.at_server("addr add 2001:db8::2/64 dev s0 nodad");
     lab.wish(STATIC);
     lab.start();
-    lab.until(5, "use of it all the same", |lab| {
-        lab.at_client("addr show dev c0").contains("inet 10.9.0.2/24")
-    });
-    lab.until(10, "both duplicates", |lab| lab.link("c0").duplicates.len() == 2);
+    lab.until("use of it all the same", |lab| lab.at_client("addr show dev c0").contains("inet 10.9.0.2/24"));
+    lab.until("both duplicates", |lab| lab.link("c0").duplicates.len() == 2);
     let duplicates = lab.link("c0").duplicates;
     let v4 = duplicates.iter().find(|d| d.address == "10.9.0.2").unwrap();
     assert_eq!(v4.mac.as_deref(), Some("02:00:00:00:00:99"));
@@ -85,7 +83,7 @@ fn duplicates_are_noticed_and_said() {
             {"mac":"02:00:00:00:00:01","addresses":["10.9.0.3/24"]}]}"#,
     );
     lab.start();
-    lab.until(5, "addresses", |lab| lab.link("c1").addresses == ["10.9.0.3/24"]);
+    lab.until("addresses", |lab| lab.link("c1").addresses == ["10.9.0.3/24"]);
     std::thread::sleep(std::time::Duration::from_millis(3500));
     assert_eq!(lab.link("c0").duplicates.len() + lab.link("c1").duplicates.len(), 0, "{}", lab.log());
 }
@@ -106,7 +104,7 @@ fn two_cards_with_a_way_out_each_and_policy() {
              "rules":[{"from":"10.1.0.2/32","to":"192.0.2.0/24","table":7,"priority":50}]}]}"#,
     );
     lab.start();
-    lab.until(5, "both", |lab| lab.reaches("10.1.0.2") && lab.reaches("10.2.0.2"));
+    lab.until("both", |lab| lab.reaches("10.1.0.2") && lab.reaches("10.2.0.2"));
     let routes = lab.at_client("route");
     assert!(routes.contains("default via 10.2.0.1 dev c1 proto static metric 100"), "{routes}");
     assert!(routes.contains("default via 10.1.0.1 dev c0 proto static metric 101"), "{routes}");
@@ -119,15 +117,15 @@ fn two_cards_with_a_way_out_each_and_policy() {
     assert_eq!(lab.report().links.iter().filter(|l| l.gateway.is_some()).count(), 2);
     lab.kill();
     lab.start();
-    lab.until(5, "the next run", |lab| lab.log().matches("c1: carrier").count() == 2);
-    lab.until(5, "its report", |lab| lab.link("c0").addresses == ["10.1.0.2/24"]);
+    lab.until("the next run", |lab| lab.log().matches("c1: carrier").count() == 2);
+    lab.until("its report", |lab| lab.link("c0").addresses == ["10.1.0.2/24"]);
     assert_eq!(lab.at_client("rule"), rules, "rules are there once");
     // A wish that is no more takes its rules along.
     lab.wish(r#"{"links":[{"id":"b","mac":"02:00:00:00:00:01","addresses":["10.2.0.2/24"]}]}"#);
     assert!(lab.net(&["retry"]).status.success());
     assert!(lab.at_client("rule").contains("1002"), "retry reads nothing anew");
     assert!(lab.net(&["set", "b", "10.2.0.2/24"]).status.success());
-    lab.until(5, "rules gone", |lab| !lab.at_client("rule").contains("1002"));
+    lab.until("rules gone", |lab| !lab.at_client("rule").contains("1002"));
     assert!(!lab.at_client("rule").contains("lookup 7"), "{}", lab.at_client("rule"));
     assert!(!lab.at_client("addr show dev c0").contains("10.1.0.2"));
     assert!(lab.reaches("10.2.0.2"));
@@ -144,17 +142,17 @@ fn a_bridge_of_two_cables_and_a_late_third() {
              "addresses":["10.9.0.2/24"]}]}"#,
     );
     lab.start();
-    lab.until(5, "way over the bridge", |lab| lab.reaches("10.9.0.2"));
+    lab.until("way over the bridge", |lab| lab.reaches("10.9.0.2"));
     let shown = lab.at_client("-d link show br0");
     assert!(shown.contains("forward_delay 0") && shown.contains("stp_state 0"), "{shown}");
     assert!(shown.contains("02:00:00:00:00:aa") && shown.contains("mtu 1400"), "{shown}");
     assert_eq!(lab.report().problems, ["c: no card 02:00:00:00:00:02 here yet"]);
     lab.plug(2);
-    lab.until(5, "late port", |lab| lab.link("c2").controller.as_deref() == Some("br0"));
+    lab.until("late port", |lab| lab.link("c2").controller.as_deref() == Some("br0"));
     assert!(lab.report().problems.is_empty());
     // A port that leaves is gone from the bridge, and not from the machine.
     lab.at_client("link set c2 nomaster");
-    lab.until(5, "return of the port", |lab| lab.link("c2").controller.as_deref() == Some("br0"));
+    lab.until("return of the port", |lab| lab.link("c2").controller.as_deref() == Some("br0"));
     assert!(!lab.log().contains("c2: gone"), "{}", lab.log());
 }
 
@@ -164,7 +162,7 @@ fn the_console_corrects_a_wrong_address_by_difference() {
     lab.at_server("addr add 10.9.0.1/24 dev s0");
     lab.wish(STATIC);
     lab.start();
-    lab.until(5, "first address", |lab| lab.reaches("10.9.0.2"));
+    lab.until("first address", |lab| lab.reaches("10.9.0.2"));
     let index = lab.at_client("-o link show c0");
     let dry = lab.net(&["--dry-run", "set", "c0", "10.9.0.7/24", "via", "10.9.0.1"]);
     let said = String::from_utf8(dry.stdout).unwrap();
@@ -184,7 +182,7 @@ fn the_console_corrects_a_wrong_address_by_difference() {
     // The correction outlives a crash.
     lab.kill();
     lab.start();
-    lab.until(5, "next run", |lab| lab.link("c0").addresses.contains(&"10.9.0.7/24".into()));
+    lab.until("next run", |lab| lab.link("c0").addresses.contains(&"10.9.0.7/24".into()));
     let wrong = lab.net(&["set", "c9", "10.9.0.7/24"]);
     assert_eq!(wrong.status.code(), Some(1));
     let said = String::from_utf8(wrong.stderr).unwrap();
@@ -213,7 +211,7 @@ fn cards_are_found_by_place() {
             {"id":"second","path":"pci-0000:00:04.*","addresses":["10.8.0.2/24"]}]}"#,
     );
     lab.start();
-    lab.until(5, "both", |lab| {
+    lab.until("both", |lab| {
         lab.link("c1").addresses == ["10.9.0.2/24"] && lab.link("c0").addresses == ["10.8.0.2/24"]
     });
     let link = lab.link("c1");
@@ -232,13 +230,13 @@ fn where_none_of_the_cards_is_here_every_card_asks_until_one_comes() {
     lab.start();
     let waits =
         |lab: &Lab| lab.report().problems.iter().any(|p| p == "a: no card 02:00:00:00:00:07 here yet");
-    lab.until(20, "wish that waits", waits);
+    lab.until("wish that waits", waits);
     assert!(!lab.report().fallback && !lab.log().contains("using DHCP"), "{}", lab.log());
     let boot = r#"{"stages":[{"name":"modules","result":"ok","ms":7}]}"#;
     std::fs::write(lab.path("boot.json"), boot).unwrap();
     std::fs::rename(lab.path("boot.json"), lab.path("root/run/rescue/boot.json")).unwrap();
     let asks = |lab: &Lab, name: &str| lab.link(name).state.contains("asking for a lease");
-    lab.until(20, "DHCP on both", |lab| asks(lab, "c0") && asks(lab, "c1"));
+    lab.until("DHCP on both", |lab| asks(lab, "c0") && asks(lab, "c1"));
     let said = "the document names only cards that are not here (card 02:00:00:00:00:07, card at 0000:7f:1f.7); \
                 using DHCP on every link until one is";
     assert_eq!(lab.log().matches(said).count(), 1, "{}", lab.log());
@@ -252,14 +250,14 @@ fn where_none_of_the_cards_is_here_every_card_asks_until_one_comes() {
     // The next run knows it at once.
     lab.kill();
     lab.start();
-    lab.until(20, "the next run", |lab| lab.log().matches(said).count() == 2);
-    lab.until(20, "DHCP again", |lab| asks(lab, "c0"));
+    lab.until("the next run", |lab| lab.log().matches(said).count() == 2);
+    lab.until("DHCP again", |lab| asks(lab, "c0"));
     // The card comes, and the wish is in effect; it goes, and the others serve again.
     lab.plug(7);
     lab.at_server("addr add 10.7.0.1/24 dev s7");
-    lab.until(20, "wish in effect", |lab| lab.reaches("10.7.0.2"));
+    lab.until("wish in effect", |lab| lab.reaches("10.7.0.2"));
     assert!(!lab.report().fallback && !asks(&lab, "c0"), "{:?}", lab.report());
     assert!(lab.log().contains("its network is used"), "{}", lab.log());
     lab.at_client("link del c7");
-    lab.until(20, "fall-back again", |lab| lab.report().fallback && asks(lab, "c0"));
+    lab.until("fall-back again", |lab| lab.report().fallback && asks(lab, "c0"));
 }

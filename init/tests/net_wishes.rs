@@ -66,7 +66,7 @@ impl Lab {
     fn until(&self, what: &str, met: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !met(self) {
-            assert!(start.elapsed() < Duration::from_secs(10), "no {what}; netd:\n{}", self.log());
+            assert!(start.elapsed() < Duration::from_secs(120), "no {what}; netd:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -254,7 +254,7 @@ mod tests {
         }
         let begun = Instant::now();
         collect(1, &said, Duration::from_secs(60));
-        assert!(begun.elapsed() < Duration::from_secs(5));
+        assert!(begun.elapsed() < Duration::from_secs(30));
         collect(1, &said, limit);
     }
 }

@@ -201,7 +201,7 @@ mod tests {
         let error =
             hear(File::from(std::os::fd::OwnedFd::from(reader)), Duration::from_millis(50), 9).unwrap_err();
         assert!(error.to_string().contains("no answer"), "{error}");
-        assert!(from.elapsed() < Duration::from_secs(5));
+        assert!(from.elapsed() < Duration::from_secs(60));
         drop(writer);
         let (reader, mut writer) = std::io::pipe().unwrap();
         std::io::Write::write_all(&mut writer, b"said").unwrap();

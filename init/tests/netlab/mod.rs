@@ -17,6 +17,9 @@ use nix::sys::socket::{
 };
 use rescue_schema::report::{LinkReport, NetReport};
 
+/// How long a thing that must happen is waited for, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 pub struct Lab {
     pub server: String,
     pub client: String,
@@ -138,12 +141,12 @@ impl Lab {
     }
 
     #[track_caller]
-    pub fn until(&self, seconds: u64, what: &str, mut met: impl FnMut(&Self) -> bool) {
+    pub fn until(&self, what: &str, mut met: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !met(self) {
-            if start.elapsed() > Duration::from_secs(seconds) {
+            if start.elapsed() > PATIENCE {
                 panic!(
-                    "no {what} within {seconds} s\nnetd:\n{}\nreport: {:#?}\nkernel:\n{}",
+                    "no {what}\nnetd:\n{}\nreport: {:#?}\nkernel:\n{}",
                     self.log(),
                     self.report(),
                     self.at_client("addr")
@@ -214,7 +217,7 @@ pub fn enter(name: &str) -> std::io::Result<()> {
         let namespace = File::open(Path::new("/run/netns").join(name))?;
         match nix::sched::setns(&namespace, nix::sched::CloneFlags::CLONE_NEWNET) {
             // While another `ip netns add` mounts the folder upon itself, files of before show.
-            Err(nix::errno::Errno::EINVAL) if begun.elapsed() < Duration::from_secs(2) => {
+            Err(nix::errno::Errno::EINVAL) if begun.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             other => return Ok(other?),

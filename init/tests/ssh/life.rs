@@ -3,18 +3,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::server::*;
 
 #[test]
 fn a_command_that_takes_the_server_down_lets_its_client_go() {
     let server = Server::start();
-    let (hup, start) = (server.file("hup"), Instant::now());
-    let script = format!("trap 'echo > {}; exit' HUP; kill -TERM $PPID; sleep 30 & wait", hup.display());
+    let hup = server.file("hup");
+    let script = format!("trap 'echo > {}; exit' HUP; kill -TERM $PPID; sleep 600 & wait", hup.display());
     let output = server.ssh(&["--", &script]).output().unwrap();
     assert_eq!(output.status.code(), Some(255), "{}", text(&output.stderr));
-    assert!(start.elapsed() < Duration::from_secs(10));
     until("the command got SIGHUP", || hup.exists());
 }
 

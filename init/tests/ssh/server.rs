@@ -110,7 +110,7 @@ impl Server {
     /// OpenSSH's client with these keys, and the host key pinned.
     pub(crate) fn client(&self, keys: &[PathBuf], user: &str, args: &[&str]) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["-k", "1", "60", "ssh", "-F", "none", "-l", user]);
+        command.args(["-k", "1", "120", "ssh", "-F", "none", "-l", user]);
         command.args(["-p", &self.address.port().to_string(), "-o", "IdentitiesOnly=yes"]);
         command.args(["-o", "StrictHostKeyChecking=yes", "-o"]);
         command.arg(format!("UserKnownHostsFile={}", self.file("known_hosts").display()));
@@ -185,7 +185,7 @@ pub(crate) fn assert_denied(output: &Output) {
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        assert!(start.elapsed() < Duration::from_secs(120), "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

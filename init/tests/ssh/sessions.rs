@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::server::*;
 
@@ -169,10 +169,9 @@ fn sessions_share_a_connection_and_neither_waits_for_the_other() {
 #[test]
 fn a_background_process_loses_no_output_and_delays_no_end_without_it() {
     let server = Server::start();
-    let start = Instant::now();
-    assert!(server.run("sleep 50 >/dev/null 2>&1 </dev/null &").status.success());
+    // The client gives up before.
+    assert!(server.run("sleep 600 >/dev/null 2>&1 </dev/null &").status.success());
     assert_eq!(text(&server.run("(sleep 1; echo late) & echo early").stdout), "early\nlate\n");
-    assert!(start.elapsed() < Duration::from_secs(40));
 }
 
 #[test]
@@ -202,16 +201,18 @@ fn keys_are_changed_under_way_and_nothing_is_lost() {
 fn the_modes_of_the_clients_terminal_are_those_of_the_session() {
     let server = Server::start();
     let ssh = server.ssh(&["-tt", "--", "stty -a; stty -g"]);
-    let line: Vec<String> = ssh.get_args().map(|a| format!("'{}'", a.to_str().unwrap())).collect();
+    // Without its `timeout`, which in a shell is a process group in the background: the terminal would stop it.
+    let line = ssh.get_args().skip_while(|arg| *arg != "ssh");
+    let line: Vec<String> = line.map(|arg| format!("'{}'", arg.to_str().unwrap())).collect();
     // Each is the opposite of what a fresh terminal has, or another character.
     let changes = "intr ^B quit ^E erase ^H kill ^Y eof ^F susp ^G werase ^K lnext ^L rprnt ^N start ^P stop ^O \
                    eol ^T eol2 ^V ignpar parmrk inpck istrip inlcr igncr -icrnl iuclc -ixon ixany ixoff \
                    imaxbel -iutf8 -isig -icanon xcase -echo -echoe -echok echonl noflsh tostop -iexten -echoctl \
                    -echoke -opost olcuc -onlcr ocrnl onocr onlret";
-    let script =
-        format!("stty {changes}; stty -a > {0}; timeout {1}", server.file("ours").display(), line.join(" "));
+    let script = format!("stty {changes}; stty -a > {0}; {1}", server.file("ours").display(), line.join(" "));
     let mut typist = Command::new("timeout")
-        .args(["60", "script", "-qec", &script, "/dev/null"])
+        .args(["-k", "1", "120", "script", "-qec", &script, "/dev/null"])
+        .env("SHELL", "/bin/sh")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
