@@ -245,7 +245,7 @@ mod tests {
         sender.send(Said::Done(1)).unwrap();
         let begun = Instant::now();
         let answers = collect(2, &said, limit);
-        assert!((limit..limit * 5).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= limit, "{:?}", begun.elapsed());
         assert!(answers.probes.contains_key("/dev/b") && answers.probes.len() == 1);
         // All done: no waiting. Nothing said at all: given up after one limit.
         let (sender, said) = mpsc::channel();
