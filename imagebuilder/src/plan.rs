@@ -65,19 +65,18 @@ impl std::fmt::Display for Plan {
 }
 
 /// Links to `/init` that busybox must not take, and applets that have no place here.
-const OWN_LINKS: [&str; 8] = [
+const OWN_LINKS: [&str; 7] = [
     "sbin/reboot",
     "sbin/poweroff",
     "sbin/halt",
     "sbin/shutdown",
     "sbin/init",
     "sbin/telinit",
-    // The kernel calls this path for a module that it wants (CONFIG_MODPROBE_PATH).
-    "sbin/modprobe",
     // What `scp -O` starts; where the image has the program itself, that is found first.
     "bin/scp",
 ];
-const NO_APPLET: [&str; 2] = ["init", "linuxrc"];
+/// PID 1 makes `modprobe` itself: a kernel that boots calls it for every cipher that it has not, and waits for it.
+const NO_APPLET: [&str; 3] = ["init", "linuxrc", "modprobe"];
 
 const DIRECTORIES: [(&str, u32); 17] = [
     ("bin", 0o755),

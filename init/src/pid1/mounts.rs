@@ -76,6 +76,7 @@ pub(super) fn stage(boot: &mut Boot) -> Outcome {
     for (target, link) in LINKS {
         let _ = std::os::unix::fs::symlink(target, link);
     }
+    answer_the_kernel();
     // Userspace may say ten lines in five seconds to kmsg unless told otherwise; a boot says more.
     let _ = std::fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
     if let Err(error) = DirBuilder::new().mode(0o755).create(paths::RUN) {
@@ -98,6 +99,17 @@ pub(super) fn make_room() {
     // A root of ramfs has no size, and takes no notice.
     if let Err(error) = rustix::mount::mount_remount("/", rustix::mount::MountFlags::empty(), c"size=75%") {
         log::note("pid1", &format!("remounting / with more room: {error}"));
+    }
+}
+
+/// What the kernel calls for a module that it wants (`CONFIG_MODPROBE_PATH`). It is not in the image: before this
+/// process runs, a kernel calls it for each cipher that is not built in, in vain, and a tenth of a boot goes by.
+fn answer_the_kernel() {
+    match std::os::unix::fs::symlink("/init", "/sbin/modprobe") {
+        // An image that has one of its own.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => log::note("pid1", &format!("linking /sbin/modprobe: {error}")),
+        Ok(()) => {}
     }
 }
 
