@@ -69,6 +69,7 @@ pub const TESTS: &[Need] = &[
     need("/usr/lib/python3/dist-packages/asyncssh", "python3-asyncssh"),
     need("nsenter", "util-linux"),
     need("ip", "iproute2"),
+    need("python3", "python3"),
     need("dnsmasq", "dnsmasq-base"),
     need("dhcpd", "isc-dhcp-server"),
     need("radvd", "radvd"),

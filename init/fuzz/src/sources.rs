@@ -5,9 +5,15 @@ use std::io;
 
 use init::creds::media::{self, Kind, Medium, drive};
 use init::creds::merge::merge;
+use init::creds::metadata::hints::Routes;
+use init::creds::metadata::http::{Answer, Reader, date};
+use init::creds::metadata::talk::{LONG_PAGE, Seen, Stop};
+use init::creds::metadata::{DIALECTS, WELL_KNOWN};
 use init::creds::part::Part;
 use init::creds::systemd::{Credentials, translate};
-use init::creds::translate::{cloud_config as config, ibm, openstack};
+use init::creds::translate::{
+    azure, cloud_config as config, digitalocean, gce, hetzner, ibm, openstack, oracle, scaleway,
+};
 use init::creds::{SMBIOS, Said, command_line, smbios as table};
 use init::disk::source::Source;
 use init::sys::cmdline::Cmdline;
@@ -65,6 +71,62 @@ pub(crate) fn cloud_config(data: &[u8]) {
 pub(crate) fn ibm_vendor(data: &[u8]) {
     if let Ok(part) = ibm::vendor_data(data) {
         check(part);
+    }
+}
+
+/// The documents of clouds that have one alone, whichever it is.
+pub(crate) fn cloud(data: &[u8]) {
+    let translators = [
+        |data: &[u8]| gce::document(data, 1_717_200_000),
+        azure::instance,
+        oracle::instance,
+        digitalocean::droplet,
+        hetzner::metadata,
+        scaleway::conf,
+    ];
+    translators.into_iter().filter_map(|translate| translate(data).ok()).for_each(check);
+}
+
+/// An answer as it comes from the wire, whole and in pieces; then the same body as the answer to every question.
+pub(crate) fn metadata(data: &[u8]) {
+    let read = |size: usize| {
+        let mut reader = Reader::new(LONG_PAGE);
+        for piece in data.chunks(size) {
+            match reader.add(piece) {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {}
+                Err(why) => return Err(why),
+            }
+        }
+        reader.end()
+    };
+    let (whole, pieces) = (read(usize::MAX), read(7));
+    if let (Ok(one), Ok(two)) = (&whole, &pieces) {
+        assert_eq!((one.status, &one.body), (two.status, &two.body));
+    }
+    assert_eq!(whole.is_ok(), pieces.is_ok(), "{whole:?} {pieces:?}");
+    let Ok(answer) = whole else { return };
+    assert!(answer.body.len() <= data.len());
+    let _ = answer.header("Date").and_then(date);
+    let _ = Routes::parse(&answer.body).lead_to(WELL_KNOWN);
+    for dialect in DIALECTS {
+        let mut seen = Seen::default();
+        loop {
+            match (dialect.step)(&seen) {
+                Ok(part) => break check(part),
+                Err(Stop::Ask(request)) => {
+                    assert!(
+                        seen.count() < 30 && request.path.bytes().all(|b| b.is_ascii_graphic()),
+                        "{request:?}"
+                    );
+                    assert!(request.headers.iter().all(|(_, value)| !value.contains(char::is_control)));
+                    let again =
+                        [("Metadata-Flavor", "Google"), ("Date", answer.header("Date").unwrap_or_default())];
+                    seen.add(&request, Answer::new(answer.status, &again, &answer.body));
+                }
+                Err(_) => break,
+            }
+        }
     }
 }
 

@@ -77,6 +77,8 @@ pub(crate) const TARGETS: &[Target] = &[
     ("openstack_meta", sources::openstack_meta),
     ("cloud_config", sources::cloud_config),
     ("ibm_vendor", sources::ibm_vendor),
+    ("cloud", sources::cloud),
+    ("metadata", sources::metadata),
     ("net_cmdline", networks::cmdline),
     ("net_openstack", networks::openstack),
     ("net_cloud_init", networks::cloud_init),

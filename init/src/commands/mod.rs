@@ -32,6 +32,7 @@ mod scp;
 mod sftp_server;
 mod sources;
 mod sources_media;
+mod sources_metadata;
 mod sshd;
 mod status;
 mod systems;

@@ -10,6 +10,7 @@ use rescue_schema::paths;
 use rescue_schema::report::{BootReport, CredentialState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::sources_metadata::{self, Asking};
 use super::{Command, Usage, drivers, modprobe, sources_media};
 use crate::creds::firmware::{self, Found};
 use crate::creds::part::Part;
@@ -41,34 +42,75 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         }
     }
     let mut all = All { ours: root == Path::new("/"), said: Vec::new() };
+    look(&root, &mut all)?;
+    if !all.ours {
+        for said in &all.said {
+            println!("{}: {}: {}", said.source, said.state.word(), said.text);
+            said.remarks.iter().for_each(|remark| println!("  {remark}"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looks everywhere, and goes on doing so while that may bring something.
+fn look(root: &Path, all: &mut All) -> anyhow::Result<()> {
+    let mut asking = match sources_metadata::begin(root) {
+        Ok(asking) => {
+            all.add(asking.so_far.clone());
+            Some(asking)
+        }
+        Err(said) => {
+            all.add(*said);
+            None
+        }
+    };
     if all.ours
-        && firmware::has_fw_cfg(&root)
+        && firmware::has_fw_cfg(root)
         && let Err(why) = modprobe::load_for("qemu_fw_cfg", "")
     {
         log::note("sources", &format!("loading qemu_fw_cfg: {why}"));
     }
-    all.add(of_firmware(SMBIOS, firmware::strings(&root)));
-    all.add(of_firmware(FW_CFG, firmware::files(&root)));
+    all.add(of_firmware(SMBIOS, firmware::strings(root)));
+    all.add(of_firmware(FW_CFG, firmware::files(root)));
     if all.said.iter().any(|said| said.state != CredentialState::Absent) {
         all.publish(false)?;
     }
     let events = Uevents::open().ok();
     if all.ours {
-        drivers::settle(&root);
+        drivers::settle(root);
     }
     let mut looked = sources_media::Looked::default();
-    looked.look(&root).into_iter().for_each(|said| all.add(said));
+    looked.look(root).into_iter().for_each(|said| all.add(said));
+    if let Some(said) = asking.as_ref().and_then(Asking::answer) {
+        all.add(said);
+        asking = None;
+    }
     all.publish(true)?;
-    let Some(events) = events.filter(|_| all.ours) else { return Ok(ExitCode::SUCCESS) };
+    let Some(events) = events else { return Ok(()) };
     let until = Instant::now() + LATER;
-    while nobody() && wait(&events, until) {
-        let found = looked.look(&root);
-        if found.iter().any(|said| !all.said.contains(said)) {
-            found.into_iter().for_each(|said| all.add(said));
-            all.publish(true)?;
+    loop {
+        let media = all.ours && Instant::now() < until && nobody();
+        if !media && !asking.as_ref().is_some_and(Asking::is_sure) {
+            return Ok(());
+        }
+        match wait(&events, asking.as_ref(), media.then_some(until)) {
+            Change::Media => {
+                let found = looked.look(root);
+                if found.iter().any(|said| !all.said.contains(said)) {
+                    found.into_iter().for_each(|said| all.add(said));
+                    all.publish(true)?;
+                }
+            }
+            Change::Answer => {
+                if let Some(said) = asking.take().and_then(|asking| asking.answer()) {
+                    all.add(said);
+                    all.publish(true)?;
+                }
+            }
+            // Whether there is still somebody to wait for is seen above.
+            Change::None => {}
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// What was said so far.
@@ -88,10 +130,6 @@ impl All {
     /// Hands it to PID 1, whole each time.
     fn publish(&self, looked: bool) -> anyhow::Result<()> {
         if !self.ours {
-            for said in &self.said {
-                println!("{}: {}: {}", said.source, said.state.word(), said.text);
-                said.remarks.iter().for_each(|remark| println!("  {remark}"));
-            }
             return Ok(());
         }
         let json = zeroize::Zeroizing::new(serde_json::to_vec(&self.said)?);
@@ -140,26 +178,40 @@ fn nobody() -> bool {
     report.is_none_or(|boot| boot.logins.is_empty())
 }
 
-/// Waits until a block device comes or changes; says whether one has before `until`.
-fn wait(events: &Uevents, until: Instant) -> bool {
+/// What was waited for.
+enum Change {
+    /// A block device has come, or changed.
+    Media,
+    /// The metadata service has answered, or will not.
+    Answer,
+    /// Neither, until it was too late.
+    None,
+}
+
+/// Waits for an answer, and until `until` for block devices.
+fn wait(events: &Uevents, asking: Option<&Asking>, until: Option<Instant>) -> Change {
     loop {
         while let Ok(Some(message)) = events.pending() {
             let event = crate::modules::hotplug::parse(&message);
-            if event.is_some_and(|e| e.subsystem == "block" && e.action != "remove") {
-                return true;
+            if until.is_some() && event.is_some_and(|e| e.subsystem == "block" && e.action != "remove") {
+                return Change::Media;
             }
         }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Change::None;
         }
-        let timeout = Timespec {
+        let timeout = left.map(|left| Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(events, PollFlags::IN)], Some(&timeout)) {
+        });
+        let mut fds = vec![PollFd::new(events, PollFlags::IN)];
+        fds.extend(asking.map(|asking| PollFd::new(asking, PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) => return Change::Answer,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return false,
+            // That nothing can be waited for is no reason to ask for it all day.
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
         }
     }
 }

@@ -31,6 +31,7 @@ pub mod command_line;
 pub mod firmware;
 pub mod media;
 pub mod merge;
+pub mod metadata;
 pub mod nocloud;
 pub mod part;
 pub mod smbios;

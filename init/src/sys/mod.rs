@@ -6,6 +6,7 @@
 pub mod acpi;
 pub mod block;
 pub mod cmdline;
+pub mod dial;
 pub mod ending;
 pub mod files;
 pub mod icmp6;

@@ -2,44 +2,42 @@
 //! meta-data. Logins, keys, host keys and the name are taken; nothing is run, written or installed.
 
 use rescue_schema::Secret;
-use rescue_schema::credentials::Document;
+use rescue_schema::credentials::{Document, LOGIN_NAMES};
 
+use super::archive::{self, Piece};
 use super::draft::{Draft, malformed};
+use crate::creds::media::drive::join;
 use crate::creds::part::{NetworkDocument, NetworkFormat, Part};
 use crate::tree::{self, Node};
 
-/// What begins otherwise than `#cloud-config`: how, and what it is.
-const OTHERS: [(&[u8], &str); 7] = [
-    (b"#!", "a script, which is never run"),
-    (b"\x1f\x8b", "compressed"),
-    (b"Content-Type:", "a MIME archive"),
-    (b"MIME-Version:", "a MIME archive"),
-    (b"#include", "a list of addresses"),
-    (b"## template:", "a template"),
-    (b"#cloud-boothook", "a script, which is never run"),
-];
-
-/// Reads user-data.
+/// Reads user-data: a `#cloud-config`, or what holds some of them (compressed, MIME, `#cloud-config-archive`).
 ///
 /// # Errors
-/// A `#cloud-config` that is malformed, or lets nobody in who should have been.
+/// A `#cloud-config` that is malformed, or lets nobody in who should have been; what holds some and is damaged.
 pub fn user_data(bytes: &[u8]) -> Result<Part, String> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut draft = Draft::default();
-    if !bytes.starts_with(b"#cloud-config") {
-        if !bytes.trim_ascii().is_empty() {
-            let what =
-                OTHERS.iter().find(|(head, _)| bytes.starts_with(head)).map_or("no #cloud-config", |o| o.1);
-            draft.say(format!("user-data: not used, it is {what}"));
+    let mut part = Part::default();
+    for piece in archive::pieces(bytes)? {
+        match piece {
+            // Of several, cloud-init lets the later overrule.
+            Piece::Config(bytes) => part = join(config(&bytes)?, part),
+            Piece::Other(what) => part.remarks.push(format!("user-data: not used, it is {what}")),
         }
-        return draft.finish();
     }
+    Ok(part)
+}
+
+fn config(bytes: &[u8]) -> Result<Part, String> {
+    let mut draft = Draft::default();
     let root = tree::yaml(bytes).map_err(|error| malformed(&error))?;
     if !matches!(root, Node::Map(_) | Node::Null) {
         return Err("not a mapping".into());
     }
     // cloud-init gives these to the distribution's own login, which a rescue does not have.
-    draft.keys("ssh_authorized_keys", "root", texts(root.get("ssh_authorized_keys")));
+    let keys = root.get("ssh_authorized_keys");
+    if !keys.is_null() {
+        draft.as_root("ssh_authorized_keys");
+    }
+    draft.keys("ssh_authorized_keys", "root", texts(keys));
     for user in root.get("users").items() {
         one_user(&mut draft, user);
     }
@@ -52,6 +50,9 @@ pub fn user_data(bytes: &[u8]) -> Result<Part, String> {
         draft.hostname("hostname", name);
     }
     host_keys(&mut draft, root.get("ssh_keys"));
+    if root.get("ssh_pwauth").flag() == Some(false) {
+        draft.say("ssh_pwauth: not used, a password that is given lets in over SSH as well");
+    }
     draft.finish()
 }
 
@@ -65,14 +66,17 @@ fn one_user(draft: &mut Draft, user: &Node) {
         // `default`, or a name alone: nothing to enter by.
         return;
     };
+    let keys = user.any(&["ssh_authorized_keys", "ssh-authorized-keys"]);
+    if !LOGIN_NAMES.contains(&name) && becomes_root(user.get("sudo")) {
+        // Of their password only sudo's rule would be left, which asks for none.
+        draft.as_root("users[] with sudo");
+        draft.keys("users[].ssh_authorized_keys", "root", texts(keys));
+        return;
+    }
     if !draft.knows("users[]", name) {
         return;
     }
-    draft.keys(
-        "users[].ssh_authorized_keys",
-        name,
-        texts(user.any(&["ssh_authorized_keys", "ssh-authorized-keys"])),
-    );
+    draft.keys("users[].ssh_authorized_keys", name, texts(keys));
     let hash = user.any(&["hashed_passwd", "hashed-passwd", "passwd"]);
     let locked = user.any(&["lock_passwd", "lock-passwd"]).flag().unwrap_or(true);
     match hash.text() {
@@ -83,6 +87,14 @@ fn one_user(draft: &mut Draft, user: &Node) {
     if !user.get("plain_text_passwd").is_null() {
         draft.fail("users[].plain_text_passwd: a plain password is never taken; hashed_passwd is".into());
     }
+}
+
+/// Whether sudo makes root of this user, and asks nothing.
+fn becomes_root(rules: &Node) -> bool {
+    texts(rules).any(|rule| {
+        let rule = rule.to_ascii_uppercase().replace(' ', "");
+        matches!(rule.as_str(), "ALL=(ALL)NOPASSWD:ALL" | "ALL=(ALL:ALL)NOPASSWD:ALL")
+    })
 }
 
 fn passwords(draft: &mut Draft, chpasswd: &Node) {
@@ -187,7 +199,8 @@ mod tests {
         let names: Vec<_> = d.logins.iter().map(|l| (l.name.as_str(), l.authorized_keys.len())).collect();
         assert_eq!(names, [("root", 1), ("admin", 1)]);
         assert!(d.logins.iter().all(|l| l.password_hash.as_ref().unwrap().expose_secret() == HASH));
-        assert_eq!(part.remarks, ["users[]: not used, a rescue has the logins root and admin"]);
+        let default = "ssh_authorized_keys: those who have other names on the machine enter as root";
+        assert_eq!(part.remarks, [default, "users[]: not used, a rescue has the logins root and admin"]);
     }
 
     #[test]
@@ -206,17 +219,23 @@ mod tests {
         }
         let text = "#cloud-config\npassword: hunter2\nssh_authorized_keys: [ssh-rsa A]\n";
         let part = user_data(text.as_bytes()).unwrap();
-        assert_eq!((part.document.logins.len(), part.remarks.len()), (1, 1));
+        assert_eq!((part.document.logins.len(), part.remarks.len()), (1, 2));
     }
 
     #[test]
-    fn scripts_and_archives_are_told_and_not_used() {
-        for (text, what) in [
-            (&b"#!/bin/sh\nrm -rf /\n"[..], "script"),
-            (b"\x1f\x8b\x08", "compressed"),
-            (b"Content-Type: multipart/mixed\n", "MIME"),
-            (b"hello", "no #cloud-config"),
-        ] {
+    fn who_may_become_root_on_the_machine_is_root_in_its_rescue() {
+        let text = "#cloud-config\nusers:\n- name: ops\n  sudo: ALL=(ALL) NOPASSWD:ALL\n  ssh_authorized_keys: [ssh-rsa A a]\n\
+            - name: guest\n  sudo: false\n  ssh_authorized_keys: [ssh-rsa B b]\n\
+            - name: asked\n  sudo: [\"ALL=(ALL) ALL\"]\n  ssh_authorized_keys: [ssh-rsa C c]\nssh_pwauth: no\n";
+        let part = user_data(text.as_bytes()).unwrap();
+        assert_eq!(part.document.logins.len(), 1);
+        assert_eq!(part.document.logins[0].authorized_keys, ["ssh-rsa A a"]);
+        assert_eq!(part.remarks.len(), 4, "{:?}", part.remarks);
+    }
+
+    #[test]
+    fn scripts_are_told_and_not_used() {
+        for (text, what) in [(&b"#!/bin/sh\nrm -rf /\n"[..], "script"), (b"hello", "no #cloud-config")] {
             let part = user_data(text).unwrap();
             assert!(part.document == Document::default() && part.remarks[0].contains(what), "{part:?}");
         }

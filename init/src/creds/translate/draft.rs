@@ -53,6 +53,14 @@ impl Draft {
         &mut logins[at]
     }
 
+    /// Says once that those who are other users on the machine itself, and may become root there, are root here.
+    pub(super) fn as_root(&mut self, at: &str) {
+        let remark = format!("{at}: those who have other names on the machine enter as root");
+        if !self.part.remarks.contains(&remark) {
+            self.part.remarks.push(remark);
+        }
+    }
+
     /// Lines of `authorized_keys` for a login; `at` is where they stand.
     pub(super) fn keys<'a>(&mut self, at: &str, login: &str, texts: impl IntoIterator<Item = &'a str>) {
         for line in texts.into_iter().flat_map(str::lines).map(str::trim) {
