@@ -50,6 +50,7 @@ scenarios! {
     "../scenarios/own_kernel.rs" own_kernel;
     "../scenarios/standard_tools.rs" standard_tools;
     "../scenarios/every_family.rs" every_family;
+    "../scenarios/metadata.rs" metadata;
     "../scenarios/net_cmdline.rs" net_cmdline;
     "../scenarios/net_from_disk.rs" net_from_disk;
     "../scenarios/net_from_freebsd.rs" net_from_freebsd;

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 KIND, ADDRESS = sys.argv[1:3]
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "../../src/creds/translate/testdata")
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ4tG0pZ7Jmq0bRZ6vYf3XQm2Wk1cN8uT5sLh0dEaPqO me@laptop"
+KEY = os.environ.get("KEY", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ4tG0pZ7Jmq0bRZ6vYf3XQm2Wk1cN8uT5sLh0dEaPqO me@laptop")
 META = {"uuid": "8f3b1c52-0b1e-4a7c-9a52-5f1c9b6d7e01", "hostname": "db7.novalocal",
         "public_keys": {"mine": KEY + "\n"}, "keys": [{"name": "mine", "type": "ssh", "data": KEY}]}
 TOKEN = "AQAEAKdKeRNI8nGqXlhfLkkK2cK9Y3y2jCDsD_rA-mDbhkXR5gqJBQ=="
