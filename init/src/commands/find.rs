@@ -9,9 +9,9 @@ use rescue_schema::report::{BlockReport, ProbeResult, SubvolumeReport};
 
 use crate::disk::drivers::{Driver, driver};
 use crate::disk::system::{self, Boot, Content};
-use crate::disk::{fallback, fstab, mount, protection, resolve};
-use crate::sys::inside;
+use crate::disk::{fallback, fstab, mount, pool, protection, resolve};
 use crate::sys::mounts::{self, Wanted};
+use crate::sys::{btrfs, inside};
 
 /// Most subvolumes of one file system that are looked at.
 const SUBVOLUMES: usize = 256;
@@ -55,14 +55,27 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
         }
+        let mut root = root;
         let looked = if driver.kind == "btrfs" {
-            // Each device of a file system shows all of it.
+            // Each device of a file system shows all of it; copies of a file system on one do not.
             let uuid = root.probe.uuid.as_deref().unwrap_or(&root.path);
             if pools.contains(&uuid) {
                 continue;
             }
-            pools.push(uuid);
-            subvolumes(root, driver)
+            if pool::is_part(root) {
+                pools.push(uuid);
+            }
+            let members = match pool::members(root, disks) {
+                Ok(members) => members,
+                Err(why) => {
+                    survey.unseen.push(why);
+                    continue;
+                }
+            };
+            root = members.iter().copied().find(|b| !b.mounts.is_empty()).unwrap_or(root);
+            let others =
+                members.into_iter().filter(|b| b.path != root.path).map(|b| b.path.as_str()).collect();
+            subvolumes(root, others, driver)
         } else {
             inside(root, driver, |fd| vec![(None, false, system::content(fd))])
         };
@@ -188,8 +201,7 @@ pub(super) fn plan(
 ) -> mount::Plan {
     let folder = Path::new(MOUNT_ROOT).join(&system.name);
     if !matches!(system.facts.family, "linux" | "freebsd") {
-        let steps = mount::step(system.root, "/", write, &[]).into_iter().collect();
-        return mount::Plan { folder, steps, ..mount::Plan::default() };
+        return mount::alone(system.root, disks, &folder, write);
     }
     let fstab = system.facts.fstab.as_deref();
     let mut plan = mount::plan(system.root, fstab, disks, &folder, write);
@@ -240,15 +252,26 @@ pub(super) fn inside<T>(
 type Shown = (Option<SubvolumeReport>, bool, Content);
 
 /// Every subvolume that may be a system's root, from the top level of a btrfs.
-fn subvolumes(root: &BlockReport, driver: &Driver) -> std::io::Result<Vec<Shown>> {
-    let held = if root.mounts.is_empty() { protection::hold(&root.path)? } else { false };
-    let found = open(root, driver, &["subvolid=5"]).map(|top| {
-        let default = open(root, driver, &[]).ok().and_then(|d| inside::subvolume(d.as_fd(), ".").ok());
+fn subvolumes(root: &BlockReport, others: Vec<&str>, driver: &Driver) -> std::io::Result<Vec<Shown>> {
+    let mut held = Vec::new();
+    if root.mounts.is_empty() {
+        for device in std::iter::once(root.path.as_str()).chain(others.iter().copied()) {
+            if protection::hold(device)? {
+                held.push(device);
+            }
+        }
+        // Of what was looked at before; a kernel that cannot refuses a copy that is older than that.
+        let _ = btrfs::forget();
+    }
+    let others: Vec<String> = others.iter().map(|device| format!("device={device}")).collect();
+    let mut top: Vec<&str> = others.iter().map(String::as_str).collect();
+    let default = top.clone();
+    top.push("subvolid=5");
+    let found = open(root, driver, &top).map(|top| {
+        let default = open(root, driver, &default).ok().and_then(|d| inside::subvolume(d.as_fd(), ".").ok());
         walk(top.as_fd(), default)
     });
-    if held {
-        let _ = protection::release(&root.path);
-    }
+    held.into_iter().for_each(|device| drop(protection::release(device)));
     match found {
         Err(_) if !root.mounts.is_empty() => {
             inside(root, driver, |fd| vec![(None, true, system::content(fd))])

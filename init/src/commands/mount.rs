@@ -75,11 +75,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         let block = resolve::flat(&disks).into_iter().find(|b| b.path == device);
         let block = block.with_context(|| format!("{device} is not here: `rescue disks` lists what is"))?;
         let name = system::clean(device.trim_start_matches("/dev/").trim_start_matches("mapper/"));
-        let planned = |write| mount::Plan {
-            folder: Path::new(MOUNT_ROOT).join(&name),
-            steps: mount::step(block, "/", write, &[]).into_iter().collect(),
-            ..mount::Plan::default()
-        };
+        let planned = |write| mount::alone(block, &disks, &Path::new(MOUNT_ROOT).join(&name), write);
         if planned(false).steps.is_empty() {
             let kind = block.probe.kind.as_deref().unwrap_or("nothing that is known");
             bail!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more");

@@ -14,6 +14,7 @@ pub mod health;
 pub mod holders;
 pub mod mount;
 pub mod mountinfo;
+pub mod pool;
 pub mod probe;
 pub mod protection;
 pub mod resolve;

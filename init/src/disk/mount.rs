@@ -14,8 +14,10 @@ use rescue_schema::report::BlockReport;
 
 use super::drivers::{DRIVERS, driver};
 use super::fstab;
+use super::pool;
 use super::protection;
 use super::resolve::{self, Missing};
+use crate::sys::btrfs;
 use crate::sys::mounts::{self, Wanted};
 use crate::sys::namespace;
 
@@ -52,6 +54,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Takes a step with all devices of its file system.
+    fn add(&mut self, step: Option<Step>, block: &BlockReport, disks: &[BlockReport]) {
+        let Some(mut step) = step else { return };
+        match pool::options(block, disks) {
+            Ok(others) => step.options.extend(others),
+            // Its mount will fail.
+            Err(why) => self.trouble.push(why),
+        }
+        self.steps.push(step);
+    }
+
     /// Where a step's mount is seen.
     pub fn place(&self, step: &Step) -> PathBuf {
         let inner = step.target.trim_matches('/');
@@ -60,6 +73,12 @@ impl Plan {
 }
 
 impl Step {
+    /// All devices that it is on.
+    pub fn devices(&self) -> impl Iterator<Item = &str> {
+        let others = self.options.iter().filter_map(|option| option.strip_prefix("device="));
+        std::iter::once(self.device.as_str()).chain(others)
+    }
+
     /// In a word or two.
     pub fn how(&self) -> String {
         if self.bind.is_some() {
@@ -119,6 +138,13 @@ pub fn step(block: &BlockReport, target: &str, write: bool, options: &[String]) 
     })
 }
 
+/// A file system by itself, at `folder`.
+pub fn alone(block: &BlockReport, disks: &[BlockReport], folder: &Path, write: bool) -> Plan {
+    let mut plan = Plan { folder: folder.into(), ..Plan::default() };
+    plan.add(step(block, "/", write, &[]), block, disks);
+    plan
+}
+
 /// How the system whose root is on `root` is mounted at `folder`. `fstab` is its own; `disks` is what
 /// is there now.
 pub fn plan(
@@ -134,7 +160,7 @@ pub fn plan(
     // That the rescued system starts with a read-only root (which it remounts itself) says nothing here.
     let root_options: Vec<String> =
         of_root.map(|e| e.options.iter().filter(|o| *o != "ro").cloned().collect()).unwrap_or_default();
-    plan.steps.extend(step(root, "/", write, &root_options));
+    plan.add(step(root, "/", write, &root_options), root, disks);
     if let Some(entry) = of_root {
         let other = resolve::device(&entry.source, disks, &root.path).ok().filter(|b| b.path != root.path);
         if let Some(other) = other.filter(|_| entry.source.contains('=')) {
@@ -194,7 +220,7 @@ pub fn plan(
                 plan.trouble.push(format!("{what}: {} holds {kind}, not {}", block.path, shown(&entry.kind)));
             }
             Ok(block) => match step(block, &entry.target, write, &entry.options) {
-                Some(step) => plan.steps.push(step),
+                Some(step) => plan.add(Some(step), block, disks),
                 None => {
                     let kind = block.probe.kind.as_deref().unwrap_or("nothing known");
                     plan.trouble
@@ -268,7 +294,7 @@ pub fn apply(plan: &Plan, load: &dyn Fn(&str)) -> io::Result<Vec<String>> {
     let mounted: OwnedFd = match mounted {
         Ok(mounted) => mounted,
         Err(error) => {
-            let _ = protection::release(&root.device);
+            root.devices().for_each(|device| drop(protection::release(device)));
             if made {
                 let _ = std::fs::remove_dir(&plan.folder);
             }
@@ -299,7 +325,7 @@ pub fn below(root: BorrowedFd<'_>, steps: &[Step], load: &dyn Fn(&str)) -> Vec<S
         };
         if let Err(error) = mount.and_then(|mount| mounts::attach(mount.as_fd(), folder.as_fd())) {
             if step.bind.is_none() && !steps.iter().any(|s| s != step && s.device == step.device) {
-                let _ = protection::release(&step.device);
+                step.devices().for_each(|device| drop(protection::release(device)));
             }
             let source = step.bind.as_ref().unwrap_or(&step.device);
             trouble.push(format!("mounting {} on {}: {error}", shown(source), shown(&step.target)));
@@ -319,10 +345,16 @@ fn bind(root: BorrowedFd<'_>, step: &Step, from: &str) -> io::Result<OwnedFd> {
 
 fn one(step: &Step, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {
     load(step.driver);
-    if step.read_only {
-        protection::hold(&step.device)?;
-    } else {
-        protection::release(&step.device)?;
+    for device in step.devices() {
+        if step.read_only {
+            protection::hold(device)?;
+        } else {
+            protection::release(device)?;
+        }
+    }
+    if step.driver == "btrfs" {
+        // A kernel that cannot refuses a copy that is older than what it has seen.
+        let _ = btrfs::forget();
     }
     // Programs are to run in there as in the system itself: set-user-id bits and device nodes count.
     mounts::detached(Wanted {

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::sys::btrfs;
 use crate::sys::mounts::protect;
 
 /// Where the protected devices are noted.
@@ -47,7 +48,7 @@ pub fn release(device: &str) -> io::Result<()> {
 pub fn sweep(used: &dyn Fn(&str) -> bool) {
     for entry in fs::read_dir(NOTES).into_iter().flatten().flatten() {
         let device = fs::read_to_string(entry.path()).unwrap_or_default();
-        if !used(&device) {
+        if !used(&device) && !btrfs::is_mounted(Path::new(&device)) {
             let _ = release(&device);
         }
     }

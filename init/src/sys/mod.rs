@@ -5,6 +5,7 @@
 
 pub mod acpi;
 pub mod block;
+pub mod btrfs;
 pub mod cmdline;
 pub mod dial;
 pub mod ending;

@@ -91,7 +91,9 @@ pub(super) fn look(root: BorrowedFd<'_>, top: &[String]) -> Boot {
         }
     }
     for list in [&mut found.kernels, &mut found.initrds] {
-        list.sort_by(|a, b| by_version(b, a));
+        // What an update has put aside is not the newest, whatever its name sorts like.
+        let aside = |name: &str| name.ends_with(".old") || name.ends_with(".bak");
+        list.sort_by(|a, b| aside(a).cmp(&aside(b)).then_with(|| by_version(b, a)));
         list.truncate(MOST);
     }
     found.entries.sort();
@@ -131,6 +133,7 @@ mod tests {
             ("boot/vmlinuz-6.1.0-10-amd64", "k"),
             ("boot/initrd.img-6.1.0-10-amd64", "i"),
             ("boot/grub/grub.cfg", "x"),
+            ("boot/vmlinuz.old", "k"),
             ("boot/vmlinuz-empty", ""),
             ("EFI/debian/grubx64.efi", "x"),
             ("EFI/Microsoft/Boot/bootmgfw.efi", "x"),
@@ -138,7 +141,7 @@ mod tests {
         let fd = crate::sys::mounts::folder(root.path()).unwrap();
         let top = names_inside(fd.as_fd(), ".", 100).unwrap();
         let boot = look(fd.as_fd(), &top);
-        assert_eq!(boot.kernels, ["boot/vmlinuz-6.1.0-10-amd64", "boot/vmlinuz-6.1.0-9-amd64"]);
+        assert_eq!(boot.kernels, ["boot/vmlinuz-6.1.0-10-amd64", "boot/vmlinuz-6.1.0-9-amd64", "boot/vmlinuz.old"]);
         assert_eq!(boot.initrds, ["boot/initrd.img-6.1.0-10-amd64"]);
         assert_eq!(boot.entries, ["EFI/Microsoft/Boot/bootmgfw.efi", "EFI/debian/grubx64.efi"]);
         assert!(
