@@ -60,6 +60,14 @@ pub fn members<'a>(block: &'a BlockReport, disks: &'a [BlockReport]) -> Result<V
     Ok(here.into_iter().map(|(block, _)| block).collect())
 }
 
+/// Whether these are all devices of one file system, with none missing and none here twice.
+pub fn are_one(blocks: &[&BlockReport], disks: &[BlockReport]) -> bool {
+    let Some(members) = blocks.first().filter(|b| is_part(b)).and_then(|b| members(b, disks).ok()) else {
+        return false;
+    };
+    blocks.iter().all(|block| members.iter().any(|member| member.path == block.path))
+}
+
 /// Options that show the kernel the others.
 ///
 /// # Errors
@@ -72,7 +80,7 @@ pub fn options(block: &BlockReport, disks: &[BlockReport]) -> Result<Vec<String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::resolve::tests::disk;
+    use crate::disk::resolve::{self, tests::disk};
 
     fn devices(numbers: &[(u64, u64)]) -> Vec<BlockReport> {
         let names = ["vda", "vdb", "vdc"];
@@ -101,6 +109,12 @@ mod tests {
         let mut other = devices(&[(1, 2), (2, 2)]);
         other[1].children[0].probe.uuid = Some("bb".into());
         assert!(of(&other).is_err());
+        // Any of them stands for the whole.
+        let pool = devices(&[(1, 2), (2, 2)]);
+        assert_eq!(resolve::device("UUID=aa", &pool, "/dev/vdb1").unwrap().path, "/dev/vdb1");
+        assert_eq!(resolve::device("UUID=aa", &pool, "/dev/vdc1").unwrap().path, "/dev/vda1");
+        let copies = devices(&[(1, 1), (1, 1)]);
+        assert!(resolve::device("UUID=aa", &copies, "/dev/vdc1").is_err());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use rescue_schema::report::{BlockReport, ProbeReport, ProbeResult, SignatureReport};
 
+use super::pool;
+
 /// Why a name stands for no device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
@@ -72,6 +74,10 @@ pub fn device<'a>(source: &str, disks: &'a [BlockReport], beside: &str) -> Resul
         }
         [one] if !is_clear(&one.probe) => Err(Missing::Several(vec![doubt(one)])),
         [one] => Ok(one),
+        // The devices of one btrfs have its names together, and any of them stands for it.
+        [first, ..] if pool::are_one(&matches, disks) => {
+            Ok(matches.iter().find(|b| b.path == beside).unwrap_or(first))
+        }
         several => {
             let home = disk_of(disks, beside);
             let mut near = several.iter().filter(|b| home.is_some_and(|d| holds(d, &b.path)));
