@@ -25,6 +25,7 @@ mod net_disk;
 mod net_text;
 mod net_wishes;
 mod netd;
+mod notify;
 mod packed;
 mod power;
 mod probe;
@@ -88,6 +89,7 @@ const COMMANDS: &[Command] = &[
     sources::COMMAND,
     console::COMMAND,
     farewell::COMMAND,
+    notify::COMMAND,
 ];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.

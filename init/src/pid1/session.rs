@@ -42,6 +42,8 @@ pub(super) struct Told {
     sources_due: Option<Instant>,
     /// When the SSH server is started, whatever the sources do.
     ssh_due: Option<Instant>,
+    /// The host's socket was told that the machine is ready.
+    told: bool,
 }
 
 impl Told {
@@ -126,10 +128,23 @@ impl Boot {
         if self.session.ssh_due.is_some_and(|due| now >= due) {
             self.start_ssh();
         }
+        if ready && !self.session.told {
+            self.tell_host();
+        }
         if self.services.gave_up("sources") && !self.session.looked {
             self.conclude("sources", StageResult::Failed, "what looks for credentials has failed".into());
             self.hear_sources(true);
         }
+    }
+
+    /// Tells the host's socket that the machine is ready, once in a boot.
+    fn tell_host(&mut self) {
+        let Some(socket) = self.session.document().session.notify.clone() else { return };
+        match socket.starts_with("vsock") {
+            true => self.services.start_once("notify", &["notify", &socket]),
+            false => log::kmsg_error("rescue: session.notify: not an address such as vsock:2:1234; not told"),
+        }
+        self.session.told = true;
     }
 
     /// `rescue sources` has found something, or nothing in all places.
@@ -178,13 +193,8 @@ impl Boot {
         self.report.logins = document.logins.iter().map(|login| login.name.clone()).collect();
         self.report.sources.clone_from(&session.sources);
         let (old, new) = (&self.session.session.document.session, &document.session);
-        for (name, is_new) in [
-            ("session.beacon", new.beacon.is_some() && old.beacon.is_none()),
-            ("session.notify", new.notify.is_some() && old.notify.is_none()),
-        ] {
-            if is_new {
-                log::kmsg_error(&format!("rescue: {name}: this image does not send it; look at the console"));
-            }
+        if new.beacon.is_some() && old.beacon.is_none() {
+            log::kmsg_error("rescue: session.beacon: this image does not send it; look at the console");
         }
         self.dirty = true;
         self.session.session = session;

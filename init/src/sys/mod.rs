@@ -42,4 +42,5 @@ pub mod stdio;
 pub mod time;
 pub mod tty;
 pub mod uevent;
+pub mod vsock;
 pub mod watch;
