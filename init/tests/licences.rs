@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Licences that ask for no more than a notice.
-const ALLOWED: [&str; 11] = [
+const ALLOWED: [&str; 12] = [
     "MIT",
     "MIT-0",
     "Apache-2.0",
@@ -17,6 +17,8 @@ const ALLOWED: [&str; 11] = [
     "0BSD",
     "Unicode-3.0",
     "Unlicense",
+    // Of data: the certificates of the web's authorities.
+    "CDLA-Permissive-2.0",
 ];
 
 /// Whether a licence expression (SPDX 2.3, annex D: `AND` binds tighter than `OR`) can be met. The old

@@ -45,3 +45,5 @@ pub const SOURCES_FOUND: &str = "/run/rescue/sources-found.json";
 /// The network that was chosen of all that was said, beside the one in force: the two differ once an
 /// engineer has corrected it (mode 0600).
 pub const NETWORK_CHOSEN: &str = "/run/rescue/network-chosen.json";
+/// `session.beacon` of the injected document, for `rescue beacon` (0600).
+pub const BEACON_WISHES: &str = "/run/rescue/beacon.json";

@@ -7,6 +7,7 @@
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
 mod assemble;
+mod beacon;
 mod completions;
 mod console;
 mod disks;
@@ -16,6 +17,7 @@ mod drivers;
 mod enter;
 mod farewell;
 mod find;
+mod https;
 mod log;
 mod modprobe;
 mod modules;
@@ -90,6 +92,7 @@ const COMMANDS: &[Command] = &[
     console::COMMAND,
     farewell::COMMAND,
     notify::COMMAND,
+    beacon::COMMAND,
 ];
 
 /// A mistake of the one who typed: exit status 2 instead of 1.

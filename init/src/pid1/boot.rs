@@ -107,6 +107,10 @@ impl Boot {
         }
     }
 
+    pub(super) fn has_address(&self) -> bool {
+        self.address.is_some()
+    }
+
     pub(super) fn begin_modules(&mut self) {
         self.services.start("modules", &["modules"], false);
     }

@@ -44,6 +44,8 @@ pub(super) struct Told {
     ssh_due: Option<Instant>,
     /// The host's socket was told that the machine is ready.
     told: bool,
+    /// What the beacon was last started for.
+    beacon: Option<String>,
 }
 
 impl Told {
@@ -131,6 +133,7 @@ impl Boot {
         if ready && !self.session.told {
             self.tell_host();
         }
+        self.send_beacon(ready);
         if self.services.gave_up("sources") && !self.session.looked {
             self.conclude("sources", StageResult::Failed, "what looks for credentials has failed".into());
             self.hear_sources(true);
@@ -145,6 +148,31 @@ impl Boot {
             false => log::kmsg_error("rescue: session.notify: not an address such as vsock:2:1234; not told"),
         }
         self.session.told = true;
+    }
+
+    /// Has the beacon sent: when the machine is ready, at each address, and when it has an address but a stage
+    /// has failed that keeps it from being ready.
+    fn send_beacon(&mut self, ready: bool) {
+        let Some(beacon) = &self.session.document().session.beacon else { return };
+        let failed = |stage: &rescue_schema::report::StageReport| stage.result == StageResult::Failed;
+        let event = match (&self.report.ready, self.has_address()) {
+            (Some(at), _) if ready => at.ssh.clone(),
+            (None, true) if self.report.stages.iter().any(failed) => "failed".into(),
+            _ => return,
+        };
+        if self.session.beacon.as_ref() == Some(&event) {
+            return;
+        }
+        let written = serde_json::to_vec(beacon)
+            .map_err(std::io::Error::from)
+            .and_then(|json| files::replace(Path::new(paths::BEACON_WISHES), 0o600, &json));
+        match written {
+            Ok(()) => self.services.start_once("beacon", &["beacon"]),
+            Err(error) => log::kmsg_error(&format!("rescue: writing {}: {error}", paths::BEACON_WISHES)),
+        }
+        // What it says is read from the report.
+        self.dirty = true;
+        self.session.beacon = Some(event);
     }
 
     /// `rescue sources` has found something, or nothing in all places.
@@ -192,10 +220,6 @@ impl Boot {
         self.report.session.clone_from(&document.session.id);
         self.report.logins = document.logins.iter().map(|login| login.name.clone()).collect();
         self.report.sources.clone_from(&session.sources);
-        let (old, new) = (&self.session.session.document.session, &document.session);
-        if new.beacon.is_some() && old.beacon.is_none() {
-            log::kmsg_error("rescue: session.beacon: this image does not send it; look at the console");
-        }
         self.dirty = true;
         self.session.session = session;
     }

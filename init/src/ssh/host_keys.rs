@@ -128,6 +128,20 @@ pub fn load_or_generate(folder: &Path) -> anyhow::Result<Vec<PrivateKey>> {
     Ok(keys)
 }
 
+/// Signs a message as `ssh-keygen -Y sign` does (OpenSSH's `PROTOCOL.sshsig`), by the Ed25519 key where there
+/// is one: the armored signature, and the public key that checks it.
+///
+/// # Errors
+/// Where there is no key.
+pub fn sign(keys: &[PrivateKey], namespace: &str, message: &[u8]) -> anyhow::Result<(String, String)> {
+    let best = keys.iter().find(|key| key.algorithm() == Algorithm::Ed25519).or(keys.first());
+    let key = best.context("there is no host key")?;
+    let signature = key.sign(namespace, HashAlg::Sha512, message).context("signing with the host key")?;
+    let armored = signature.to_pem(LineEnding::LF).context("signing with the host key")?;
+    let public = key.public_key().key_data().clone();
+    Ok((armored, russh::keys::PublicKey::from(public).to_openssh()?))
+}
+
 /// Makes an Ed25519 key. Waits, once after power-on, until the kernel has collected enough
 /// randomness (getrandom(2)).
 ///
