@@ -104,6 +104,9 @@ pub(crate) fn observe(
     init: PathBuf,
 ) -> Result<(Facts, Packs)> {
     check_init(&init)?;
+    if spec.profile.beacon {
+        check_init(&beacon_of(&init))?;
+    }
     let (programs, overlay) = (additions.programs()?, additions.overlay()?);
     if let KernelSource::Host { vmlinuz, modules } = kernel {
         File::open(vmlinuz).with_context(|| format!("opening kernel {}", vmlinuz.display()))?;
@@ -201,6 +204,11 @@ fn firmware_of(folder: &Path) -> BTreeMap<String, (PathBuf, Packing)> {
         }
     }
     found
+}
+
+/// What sends the beacon is built beside the rescue.
+pub(crate) fn beacon_of(init: &Path) -> PathBuf {
+    init.with_file_name("rescue-beacon")
 }
 
 fn check_init(path: &Path) -> Result<()> {

@@ -1,7 +1,11 @@
 //! Families of one's own, what the command line adds, kernels of one's own, and what is wrong with them.
 
+mod standin;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use standin::standin;
 
 const BUILDER: &str = env!("CARGO_BIN_EXE_imagebuilder");
 
@@ -16,7 +20,7 @@ fn text(bytes: &[u8]) -> String {
 /// Builds a minimal image; any static program may stand for the `rescue` binary.
 fn build(family: &str, folder: &Path, more: &[&str]) -> Output {
     let out = folder.to_str().unwrap();
-    let base = ["build", "--family", family, "--profile", "minimal", "--init", BUILDER, "-o", out];
+    let base = ["build", "--family", family, "--profile", "minimal", "--init", &standin(), "-o", out];
     builder(&[&base[..], more].concat())
 }
 
@@ -87,7 +91,7 @@ fn every_family_builds_and_explains_itself() {
         // Universal has what all the others have.
         let profiles: &[&str] = if name == "universal" { &["minimal", "standard"] } else { &["minimal"] };
         for profile in profiles {
-            let shown = builder(&["show", name, "--profile", profile, "--init", BUILDER, "--json"]);
+            let shown = builder(&["show", name, "--profile", profile, "--init", &standin(), "--json"]);
             assert!(shown.status.success(), "{name} {profile}: {}", text(&shown.stderr));
             let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
             let profile = &shown["profiles"][0];
@@ -103,7 +107,7 @@ fn every_family_builds_and_explains_itself() {
         }
     }
     assert!(
-        text(&builder(&["show", "windows", "--profile", "standard", "--init", BUILDER]).stdout)
+        text(&builder(&["show", "windows", "--profile", "standard", "--init", &standin()]).stdout)
             .contains("chntpw")
     );
 }
@@ -249,7 +253,7 @@ fn firmware_that_the_modules_ask_for_goes_in_as_far_as_it_is_there() {
         "--profile",
         "standard",
         "--init",
-        BUILDER,
+        &standin(),
         "--firmware",
         firmware.to_str().unwrap(),
         "-o",

@@ -58,7 +58,6 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--root" => root = args.next().ok_or_else(|| Usage("--root wants a folder".into()))?.into(),
-            "--send" => return send(),
             other => return Err(Usage(format!("unknown argument {other:?}")).into()),
         }
     }
@@ -147,14 +146,8 @@ fn systems(root: &Path) -> Option<SystemsReport> {
 /// Has it sent, and logs what comes of it.
 fn dispatch(errand: &Errand, ours: bool) -> anyhow::Result<()> {
     let nowhere = ["/run", "/tmp", "/"].iter().find_map(|folder| sandbox::nowhere(Path::new(folder)).ok());
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command
-        .arg0("rescue")
-        .args(["beacon", "--send"])
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
+    let mut command = std::process::Command::new(sender(ours)?);
+    command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     spawn::within(&mut command, nowhere.context("making an empty folder")?);
     let mut child = command.spawn().context("starting the process that sends it")?;
     let json = zeroize::Zeroizing::new(serde_json::to_vec(errand)?);
@@ -176,8 +169,23 @@ fn dispatch(errand: &Errand, ours: bool) -> anyhow::Result<()> {
     }
 }
 
+/// The program that sends it: outside of an image it lies beside this one.
+fn sender(ours: bool) -> anyhow::Result<PathBuf> {
+    let path = match ours {
+        true => PathBuf::from(paths::BEACON_SENDER),
+        false => std::env::current_exe()?.with_file_name("rescue-beacon"),
+    };
+    if std::fs::symlink_metadata(&path).is_err() {
+        bail!("this image has no {} (the profile minimal leaves it out)", path.display());
+    }
+    Ok(path)
+}
+
 /// The process that sends: it reads its errand, gives up everything but the network, and tries.
-fn send() -> anyhow::Result<ExitCode> {
+///
+/// # Errors
+/// When it cannot give up its privileges, or is told no errand.
+pub fn send() -> anyhow::Result<()> {
     sandbox::drop_privileges(LIMITS).context("giving up privileges")?;
     let mut json = zeroize::Zeroizing::new(Vec::new());
     std::io::stdin().take(16 << 20).read_to_end(&mut json)?;
@@ -186,7 +194,7 @@ fn send() -> anyhow::Result<ExitCode> {
         Ok(url) => url,
         Err(why) => {
             println!("not sent: session.beacon.url is {why}");
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
     };
     let signature = base64(errand.signature.as_bytes());
@@ -204,20 +212,20 @@ fn send() -> anyhow::Result<ExitCode> {
         let why = match https::exchange(&errand.around, ("POST", &url), &headers, body, MAX_ANSWER) {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 println!("sent: HTTP {}", answer.status);
-                return Ok(ExitCode::SUCCESS);
+                return Ok(());
             }
             Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..) => {
                 format!("HTTP {}", answer.status)
             }
             Ok(answer) => {
                 println!("refused: HTTP {}; not sent again", answer.status);
-                return Ok(ExitCode::SUCCESS);
+                return Ok(());
             }
             Err(why) => why,
         };
         if Instant::now() + wait > until {
             println!("not sent: {why}; given up");
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
         println!("not sent: {why}; again in {} s", wait.as_secs());
         // There is no event to wait for: the other side comes back unsaid.

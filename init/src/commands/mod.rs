@@ -45,6 +45,7 @@ mod who;
 
 use std::process::ExitCode;
 
+pub use beacon::send as send_beacon;
 pub use packed::become_it;
 
 /// A verb.

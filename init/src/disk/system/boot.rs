@@ -141,7 +141,10 @@ mod tests {
         let fd = crate::sys::mounts::folder(root.path()).unwrap();
         let top = names_inside(fd.as_fd(), ".", 100).unwrap();
         let boot = look(fd.as_fd(), &top);
-        assert_eq!(boot.kernels, ["boot/vmlinuz-6.1.0-10-amd64", "boot/vmlinuz-6.1.0-9-amd64", "boot/vmlinuz.old"]);
+        assert_eq!(
+            boot.kernels,
+            ["boot/vmlinuz-6.1.0-10-amd64", "boot/vmlinuz-6.1.0-9-amd64", "boot/vmlinuz.old"]
+        );
         assert_eq!(boot.initrds, ["boot/initrd.img-6.1.0-10-amd64"]);
         assert_eq!(boot.entries, ["EFI/Microsoft/Boot/bootmgfw.efi", "EFI/debian/grubx64.efi"]);
         assert!(

@@ -1,0 +1,61 @@
+//! A system on a btrfs of two devices: found, mounted by its own fstab and unmounted without a byte written; with
+//! a copy of one of its devices beside it, or without one, nothing is put together by guess, and it is said why.
+use anyhow::ensure;
+
+use crate::disk;
+use crate::lab::Lab;
+
+/// As an installer makes it, with the real tools: subvolumes for `/` and `/home`, and a snapshot.
+const MAKE: &str = "set -e; rescue disks >/dev/null; modprobe btrfs
+    mkfs.btrfs -q -L pool -d raid0 -m raid1 /dev/vda /dev/vdb; mkdir -p /tmp/m
+    mount -t btrfs -o device=/dev/vda,device=/dev/vdb /dev/vda /tmp/m
+    btrfs -q subvolume create /tmp/m/@; btrfs -q subvolume create /tmp/m/@home
+    mkdir /tmp/m/@/etc /tmp/m/@/home; printf 'ID=debian\\nPRETTY_NAME=\"Pooled\"\\n' >/tmp/m/@/etc/os-release
+    echo 'LABEL=pool / btrfs subvol=@ 0 0' >/tmp/m/@/etc/fstab
+    echo 'LABEL=pool /home btrfs subvol=/@home 0 0' >>/tmp/m/@/etc/fstab
+    dd if=/dev/urandom of=/tmp/m/@home/file bs=1M count=8; mkdir -p /tmp/m/.snapshots/1
+    btrfs -q subvolume snapshot -r /tmp/m/@ /tmp/m/.snapshots/1/snapshot
+    sha256sum </tmp/m/@home/file >/tmp/file.sum; umount /tmp/m; sync";
+const SUMS: &str = "blockdev --flushbufs /dev/vda; blockdev --flushbufs /dev/vdb; sha256sum /dev/vda /dev/vdb";
+
+pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
+    let device = lab.root_device()?;
+    let disks = [lab.path("a.img"), lab.path("b.img"), lab.path("copy.img")];
+    for path in &disks {
+        disk::blank(path, 256)?;
+    }
+    let mut vm = lab.standard(&device)?.memory(512).disk(&disks[0]).disk(&disks[1]).start()?;
+    vm.ready()?;
+    let guest = vm.ssh(&device, "root")?;
+    guest.ok(MAKE)?;
+    let made = guest.ok(SUMS)?;
+
+    let systems = guest.ok("rescue systems")?;
+    ensure!(systems.contains("Pooled"), "{systems}");
+    let mounted = guest.ok("rescue mount")?;
+    ensure!(!mounted.contains(" ! "), "{mounted}");
+    guest.ok("sha256sum </mnt/debian/home/file | cmp - /tmp/file.sum")?;
+    ensure!(guest.run("touch /mnt/debian/x")?.stderr.contains("Read-only"), "it is mounted read-only");
+    // Both devices refuse writes for as long as it is mounted.
+    ensure!(guest.ok("cat /sys/block/vda/ro /sys/block/vdb/ro")? == "1\n1\n", "both are protected");
+    ensure!(guest.ok("rescue systems")?.contains("Pooled"), "it is seen while it is mounted");
+    guest.ok("rescue umount")?;
+    ensure!(guest.ok("cat /sys/block/vda/ro /sys/block/vdb/ro")? == "0\n0\n", "both are given back");
+    ensure!(guest.ok(SUMS)? == made, "the disks were written to");
+
+    // A copy of one.
+    vm.plug_disk(&disks[2], "copy")?;
+    guest.until("ls /sys/block", |said| said.contains("vdc"))?;
+    guest.ok("cat /dev/vdb >/dev/vdc; sync")?;
+    let said = guest.run("rescue systems 2>&1; rescue mount 2>&1")?.stdout;
+    ensure!(said.contains("/dev/vdb and /dev/vdc are copies") && !said.contains("Pooled"), "{said}");
+    ensure!(!guest.ok("cat /proc/mounts")?.contains("btrfs"), "nothing is mounted by guess");
+    ensure!(guest.ok(SUMS)? == made, "the disks were written to");
+
+    // Neither of the two.
+    guest.ok("for d in vdb vdc; do wipefs -qa /dev/$d; done")?;
+    let said = guest.run("rescue systems 2>&1; rescue mount /dev/vda 2>&1")?;
+    ensure!(said.stdout.contains("1 of its 2 devices are here (/dev/vda is 1)"), "{said:?}");
+    ensure!(said.status == 1, "{said:?}");
+    Ok(())
+}
