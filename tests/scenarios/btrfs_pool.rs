@@ -37,10 +37,11 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     guest.ok("sha256sum </mnt/debian/home/file | cmp - /tmp/file.sum")?;
     ensure!(guest.run("touch /mnt/debian/x")?.stderr.contains("Read-only"), "it is mounted read-only");
     // Both devices refuse writes for as long as it is mounted.
-    ensure!(guest.ok("cat /sys/block/vda/ro /sys/block/vdb/ro")? == "1\n1\n", "both are protected");
+    let refuses = guest.ok("cat /sys/block/vda/ro /sys/block/vdb/ro")?;
+    ensure!(refuses.trim() == "1\n1", "both are protected: {refuses}{mounted}");
     ensure!(guest.ok("rescue systems")?.contains("Pooled"), "it is seen while it is mounted");
     guest.ok("rescue umount")?;
-    ensure!(guest.ok("cat /sys/block/vda/ro /sys/block/vdb/ro")? == "0\n0\n", "both are given back");
+    ensure!(guest.ok("cat /sys/block/vda/ro /sys/block/vdb/ro")?.trim() == "0\n0", "both are given back");
     ensure!(guest.ok(SUMS)? == made, "the disks were written to");
 
     // A copy of one.

@@ -2,7 +2,7 @@
 //! tested: any static program may, and the builder is one.
 
 /// The path of what stands for the rescue.
-pub fn standin() -> String {
+pub(crate) fn standin() -> String {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("standin");
     std::fs::create_dir_all(&folder).unwrap();
     for name in ["rescue", "rescue-beacon"] {

@@ -80,6 +80,9 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             let kind = block.probe.kind.as_deref().unwrap_or("nothing that is known");
             bail!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more");
         }
+        if let Some(why) = planned(false).trouble.first() {
+            bail!("{why}");
+        }
         return finish(&[one(block, &name, None, &planned, &disks, &wish)?.0], &wish);
     }
     let survey = find::survey(&disks);

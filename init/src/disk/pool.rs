@@ -32,9 +32,12 @@ pub fn is_part(block: &BlockReport) -> bool {
 pub fn members<'a>(block: &'a BlockReport, disks: &'a [BlockReport]) -> Result<Vec<&'a BlockReport>, String> {
     let Some(own) = place(block) else { return Ok(vec![block]) };
     let built_on = |b: &BlockReport| b.children.iter().any(|c| c.partition.is_none());
+    // A device of which only a mirror of the superblock is left is none to the kernel.
+    let whole =
+        |b: &BlockReport| b.probe.result == ProbeResult::Found && b.probe.state.as_deref() != Some("damaged");
     let here: Vec<(&BlockReport, Place)> = flat(disks)
         .into_iter()
-        .filter(|b| b.probe.result == ProbeResult::Found && b.probe.uuid == block.probe.uuid && !built_on(b))
+        .filter(|b| whole(b) && b.probe.uuid == block.probe.uuid && !built_on(b))
         .filter_map(|b| Some((b, place(b)?)))
         .collect();
     let uuid = block.probe.uuid.as_deref().unwrap_or("without a UUID");
