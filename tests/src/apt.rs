@@ -70,6 +70,7 @@ pub const TESTS: &[Need] = &[
     need("nsenter", "util-linux"),
     need("ip", "iproute2"),
     need("python3", "python3"),
+    need("openssl", "openssl"),
     need("dnsmasq", "dnsmasq-base"),
     need("dhcpd", "isc-dhcp-server"),
     need("radvd", "radvd"),

@@ -109,6 +109,14 @@ impl Lab<'_> {
         self.family("debian", "standard", device)
     }
 
+    /// As [`Lab::standard`], with a cpio segment behind the image.
+    ///
+    /// # Errors
+    /// As [`Lab::rescue`].
+    pub fn standard_with(&self, device: &Device, segment: Vec<u8>) -> Result<VmBuilder> {
+        self.boot(self.bench.image("debian", "standard")?, &[segment, self.injected(device)?])
+    }
+
     /// As [`Lab::rescue`], with the image of any family and profile.
     ///
     /// # Errors

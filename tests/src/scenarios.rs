@@ -28,6 +28,7 @@ macro_rules! scenarios {
 scenarios! {
     "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
+    "../scenarios/beacon.rs" beacon;
     "../scenarios/repair_fstab.rs" repair_fstab;
     "../scenarios/return_after.rs" return_after;
     "../scenarios/looking_changes_nothing.rs" looking_changes_nothing;
