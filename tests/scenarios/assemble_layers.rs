@@ -60,8 +60,13 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     ensure!(closed.contains("close /dev/mapper/") && closed.contains("stop /dev/md127"), "{closed}");
     let left = guest.ok("ls /sys/block")?;
     ensure!(!left.contains("md127") && !left.contains("dm-"), "all is taken apart: {left}");
+    // So it does with the machine.
+    guest.ok("rescue assemble; printf secret | rescue unlock /dev/md127; rescue mount")?;
     guest.run("poweroff")?;
     vm.ended("the power-off")?;
+    for said in ["going down: close /dev/mapper/", "going down: stop /dev/md127"] {
+        ensure!(vm.console.lines().iter().any(|line| line.contains(said)), "{said} is not on the console");
+    }
     ensure!(digest_of_files(&[&disks[0], &disks[1]])? == made, "the disks were written to");
 
     let vm = booted()?;

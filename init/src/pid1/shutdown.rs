@@ -12,6 +12,7 @@ use sys_mount::{UnmountFlags, unmount};
 
 use super::boot::Boot;
 use super::consoles;
+use crate::disk::assemble;
 use crate::disk::mountinfo::planned_unmounts;
 use crate::sys::files::read_capped;
 use crate::sys::log;
@@ -24,6 +25,8 @@ const TERM_LIMIT: Duration = Duration::from_secs(5);
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 /// How long one unmount may take: a journal is written back, on a disk that may be dying.
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(20);
+/// How long all arrays and volumes may take to be closed.
+const APART_LIMIT: Duration = Duration::from_secs(20);
 /// How long the final sync may take.
 const SYNC_LIMIT: Duration = Duration::from_secs(20);
 
@@ -39,6 +42,7 @@ pub(super) fn go_down(boot: &mut Boot, way: Down) {
     boot.services.stop();
     end_processes();
     unmount_all();
+    take_apart();
     if !with_limit(SYNC_LIMIT, synced).unwrap_or(false) {
         log::kmsg_error("rescue: going down: the disks took too long to sync");
     }
@@ -94,6 +98,23 @@ fn unmount_all() {
             _ => log::kmsg_error(&format!("rescue: going down: {} is still mounted", target.display())),
         }
     }
+}
+
+/// What `rescue assemble` and `rescue mount` have put together: a volume that is still open keeps what is below
+/// it from being let go in order.
+fn take_apart() {
+    match with_limit(APART_LIMIT, taken_apart) {
+        Ok(true) => {}
+        _ => log::kmsg_error("rescue: going down: not all that was put together could be taken apart"),
+    }
+}
+
+/// In the child of [`with_limit`].
+fn taken_apart() -> bool {
+    let Ok((done, stuck)) = assemble::teardown(false) else { return false };
+    done.iter().for_each(|line| log::kmsg(&format!("rescue: going down: {line}")));
+    stuck.iter().for_each(|line| log::kmsg_error(&format!("rescue: going down: {line}")));
+    stuck.is_empty()
 }
 
 /// In the child of [`with_limit`]. Where it is busy, read-only at least: its journal is then written
