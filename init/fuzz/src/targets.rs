@@ -403,8 +403,9 @@ fn fstab_of_a_system(data: &[u8]) {
     assert!(entries.windows(2).all(|pair| pair[0].line < pair[1].line));
     assert!(skipped.iter().all(|line| entries.iter().all(|e| e.line != *line)));
     let disk = machine_disk();
-    let plan =
-        mount::plan(&disk.children[0], Some(data), std::slice::from_ref(&disk), Path::new("/mnt/x"), true);
+    // A line of either may be one of the other.
+    let tables = mount::Tables { fstab: Some(data), crypttab: Some(data) };
+    let plan = mount::plan(&disk.children[0], tables, std::slice::from_ref(&disk), Path::new("/mnt/x"), true);
     for step in &plan.steps {
         let place = plan.place(step);
         assert!(place.starts_with("/mnt/x"), "{}", place.display());

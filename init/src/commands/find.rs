@@ -204,7 +204,8 @@ pub(super) fn plan(
         return mount::alone(system.root, disks, &folder, write);
     }
     let fstab = system.facts.fstab.as_deref();
-    let mut plan = mount::plan(system.root, fstab, disks, &folder, write);
+    let tables = mount::Tables { fstab, crypttab: system.facts.crypttab.as_deref() };
+    let mut plan = mount::plan(system.root, tables, disks, &folder, write);
     if let (Some(subvolume), Some(root)) = (&system.subvolume, plan.steps.first_mut()) {
         root.options.retain(|o| !o.starts_with("subvol"));
         root.options.push(format!("subvolid={}", subvolume.id));

@@ -81,8 +81,9 @@ mod tests {
 
     fn reasons(disks: &[BlockReport], write: bool) -> Vec<String> {
         let fstab = b"UUID=aa / ext4 defaults 0 1\n";
+        let tables = crate::disk::mount::Tables { fstab: Some(fstab), crypttab: None };
         refusals(
-            &crate::disk::mount::plan(&disks[0].children[0], Some(fstab), disks, Path::new("/mnt/x"), write),
+            &crate::disk::mount::plan(&disks[0].children[0], tables, disks, Path::new("/mnt/x"), write),
             disks,
         )
     }

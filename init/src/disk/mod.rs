@@ -5,6 +5,7 @@
 
 pub mod assemble;
 pub mod bytes;
+pub mod crypttab;
 pub mod drivers;
 pub mod enter;
 pub mod fallback;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rescue_schema::report::BlockReport;
 
+use super::crypttab::{self, Opened};
 use super::drivers::{DRIVERS, driver};
 use super::fstab;
 use super::pool;
@@ -145,16 +146,26 @@ pub fn alone(block: &BlockReport, disks: &[BlockReport], folder: &Path, write: b
     plan
 }
 
-/// How the system whose root is on `root` is mounted at `folder`. `fstab` is its own; `disks` is what
+/// What a system says itself of its devices.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tables<'a> {
+    /// Its fstab, when it could be read.
+    pub fstab: Option<&'a [u8]>,
+    /// Its crypttab, when it has one.
+    pub crypttab: Option<&'a [u8]>,
+}
+
+/// How the system whose root is on `root` is mounted at `folder`. `tables` are its own; `disks` is what
 /// is there now.
 pub fn plan(
     root: &BlockReport,
-    fstab: Option<&[u8]>,
+    tables: Tables<'_>,
     disks: &[BlockReport],
     folder: &Path,
     write: bool,
 ) -> Plan {
     let mut plan = Plan { folder: folder.into(), ..Plan::default() };
+    let Tables { fstab, crypttab } = tables;
     let (entries, skipped) = fstab::parse(fstab.unwrap_or_default());
     let of_root = entries.iter().find(|e| e.target == "/");
     // That the rescued system starts with a read-only root (which it remounts itself) says nothing here.
@@ -199,8 +210,18 @@ pub fn plan(
             }
             continue;
         }
-        let source = resolve::today(&entry.source, of_root.map_or("", |r| &r.source), root, disks);
-        if source != entry.source && resolve::device(&source, disks, &root.path).is_ok() {
+        let opened = crypttab.and_then(|table| crypttab::opened(&entry.source, table, disks, &root.path));
+        if let Some(Opened::Not(below)) = &opened {
+            plan.trouble.push(format!("{what}: {below} is encrypted: rescue unlock {below}"));
+            continue;
+        }
+        let open = match opened {
+            Some(Opened::As(device)) => Some(device),
+            _ => None,
+        };
+        let named = open.as_ref().unwrap_or(&entry.source);
+        let source = resolve::today(named, of_root.map_or("", |r| &r.source), root, disks);
+        if source != *named && resolve::device(&source, disks, &root.path).is_ok() {
             plan.trouble.push(format!("{what}: taken for {source}, by its number on the disk of the root"));
         }
         match resolve::device(&source, disks, &root.path) {
@@ -378,7 +399,13 @@ mod tests {
 
     fn planned(write: bool) -> Plan {
         let disks = [disk("vda", &[("ext4", "aa"), ("vfat", "bb"), ("ext3", "cc"), ("zfs_member", "ee")])];
-        plan(&disks[0].children[0], Some(FSTAB), &disks, Path::new("/mnt/db7"), write)
+        plan(
+            &disks[0].children[0],
+            Tables { fstab: Some(FSTAB), crypttab: None },
+            &disks,
+            Path::new("/mnt/db7"),
+            write,
+        )
     }
 
     #[test]
@@ -416,7 +443,8 @@ mod tests {
     fn hostile_names_do_not_reach_a_terminal() {
         let disks = [disk("vda", &[("ext4", "aa")])];
         let fstab = b"\x1b]0;x\x07 /a\x1b[2J ext4\n/ / / /\nUUID=aa /../../etc ext4\n";
-        let plan = plan(&disks[0].children[0], Some(fstab), &disks, Path::new("/mnt/x"), false);
+        let tables = Tables { fstab: Some(fstab), crypttab: Some(fstab) };
+        let plan = plan(&disks[0].children[0], tables, &disks, Path::new("/mnt/x"), false);
         assert!(plan.trouble.iter().chain(&plan.left_out).all(|l| !l.chars().any(char::is_control)));
     }
 }

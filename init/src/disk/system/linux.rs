@@ -98,7 +98,7 @@ pub(super) fn look(root: BorrowedFd<'_>, top: &[String]) -> Option<Facts> {
             .notes
             .push("SELinux is on: what is changed from here needs new labels, `touch /.autorelabel`".into());
     }
-    Some(Facts { family: "linux", fstab, evidence, ..found })
+    Some(Facts { family: "linux", fstab, crypttab: read("etc/crypttab"), evidence, ..found })
 }
 
 fn known(root: BorrowedFd<'_>, path: &str) -> Option<String> {

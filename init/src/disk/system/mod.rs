@@ -50,6 +50,8 @@ pub struct Facts {
     pub machine_id: Option<String>,
     /// `/etc/fstab`, when it could be read.
     pub fstab: Option<Vec<u8>>,
+    /// `/etc/crypttab`, when there is one.
+    pub crypttab: Option<Vec<u8>>,
     /// What speaks for it, a phrase each; the best first.
     pub evidence: Vec<String>,
     /// What is to be known before it is changed, a sentence each.
