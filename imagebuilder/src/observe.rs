@@ -104,8 +104,8 @@ pub(crate) fn observe(
     init: PathBuf,
 ) -> Result<(Facts, Packs)> {
     check_init(&init)?;
-    if spec.profile.beacon {
-        check_init(&beacon_of(&init))?;
+    if spec.profile.https {
+        check_init(&https_of(&init))?;
     }
     let (programs, overlay) = (additions.programs()?, additions.overlay()?);
     if let KernelSource::Host { vmlinuz, modules } = kernel {
@@ -206,9 +206,9 @@ fn firmware_of(folder: &Path) -> BTreeMap<String, (PathBuf, Packing)> {
     found
 }
 
-/// What sends the beacon is built beside the rescue.
-pub(crate) fn beacon_of(init: &Path) -> PathBuf {
-    init.with_file_name("rescue-beacon")
+/// What speaks HTTPS is built beside the rescue.
+pub(crate) fn https_of(init: &Path) -> PathBuf {
+    init.with_file_name("rescue-https")
 }
 
 fn check_init(path: &Path) -> Result<()> {

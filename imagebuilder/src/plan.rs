@@ -125,11 +125,11 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
         image.put(path, mode, Node::CharDevice(major, minor), OWN)?;
     }
     image.put("init", 0o755, Node::File(Content::Host(facts.init.clone(), Packing::Plain)), OWN)?;
-    if spec.profile.beacon {
-        let path = paths::BEACON_SENDER.trim_start_matches('/');
+    if spec.profile.https {
+        let path = paths::HTTPS_PROGRAM.trim_start_matches('/');
         image.put(path, 0o777, Node::Symlink("/init".into()), OWN)?;
         let stored = format!("{}/{path}.zst", paths::PACKED_PROGRAMS.trim_start_matches('/'));
-        let content = Content::Host(observe::beacon_of(&facts.init), Packing::Plain);
+        let content = Content::Host(observe::https_of(&facts.init), Packing::Plain);
         image.put(&stored, 0o644, Node::Zstd(content), OWN)?;
     }
     for path in OWN_LINKS.into_iter().chain(["bin/rescue"]) {

@@ -11,9 +11,10 @@ const MAX_LINES: usize = 650;
 fn allowed(room: &str) -> Vec<&str> {
     match room {
         "sys" => vec!["sys"],
-        domain if DOMAINS.contains(&domain) => vec!["sys", "tree", domain],
-        "commands" | "pid1" => [&DOMAINS[..], &["sys", room]].concat(),
-        _ => [&DOMAINS[..], &["sys", "commands", "pid1"]].concat(),
+        "web" => vec!["sys", "web"],
+        domain if DOMAINS.contains(&domain) => vec!["sys", "web", "tree", domain],
+        "commands" | "pid1" => [&DOMAINS[..], &["sys", "web", room]].concat(),
+        _ => [&DOMAINS[..], &["sys", "web", "commands", "pid1"]].concat(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! A machine that is told a beacon says there that it is ready, once the server is back, signed by its host key;
-//! what is secret of it is in no log.
+//! A machine whose command line names a document on the web fetches it there, by HTTPS. The beacon in it is told that the machine is ready, once the server is back, signed by its host
+//! key; what is secret of it is in no log.
 use std::path::Path;
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::lab::Lab;
 use crate::process;
 use crate::vm::limit;
 
-/// Says what it is sent, a line of JSON each; the first is refused.
+/// Serves the document, and says what it is sent, a line of JSON each; the first is refused.
 const SERVER: &str = r#"
 import base64, http.server, json, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -21,6 +21,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status); self.send_header("Content-Length", "0"); self.end_headers()
         print(json.dumps({"status": status, "body": body.decode(), "token": self.headers["Authorization"],
             "signature": base64.b64decode(self.headers["Rescue-Signature"]).decode()}), flush=True)
+    def do_GET(self):
+        body = open(sys.argv[3], "rb").read()
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
     def log_message(self, *a): pass
 server = http.server.HTTPServer(("192.0.2.1", 443), Handler)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -48,12 +52,18 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let cable = network.cable("t0", &["192.0.2.1/24"])?;
     let _dhcp = network.dnsmasq("t0", "192.0.2.50,192.0.2.50", &[])?;
     let mut command = network.command("python3");
-    let portal = network.start(command.args(["-c", SERVER]).arg(&certificate).arg(&key), "portal", "listening")?;
+    command.args(["-c", SERVER]).arg(&certificate).arg(&key).arg(&device.document);
+    let portal = network.start(&mut command, "portal", "listening")?;
 
     let roots = cpio_of("/etc/ssl/certs/ca-certificates.crt", 0o644, &std::fs::read(&certificate)?)?;
-    let vm = lab.standard_with(&device, roots)?.network(&network, vec![cable]).start()?;
+    let sum = process::check(Command::new("sha256sum").arg(&device.document), limit(30))?;
+    let digest = sum.split(' ').next().unwrap_or_default();
+    let url = format!("rescue.device_url=https://192.0.2.1/device.json rescue.device_sha256={digest}");
+    let vm = lab.standard_with(roots)?.append(&url).network(&network, vec![cable]).start()?;
     vm.ready_at("192.0.2.50")?;
     let guest = vm.ssh_in(&network, &device, "192.0.2.50")?;
+    let sources = guest.ok("rescue status --sources")?;
+    ensure!(sources.contains("https://192.0.2.1/device.json: "), "{sources}");
     guest.until("rescue log", |said| said.contains("sent: HTTP 204"))?;
     let heard: Vec<serde_json::Value> =
         portal.log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();

@@ -113,8 +113,8 @@ impl Lab<'_> {
     ///
     /// # Errors
     /// As [`Lab::rescue`].
-    pub fn standard_with(&self, device: &Device, segment: Vec<u8>) -> Result<VmBuilder> {
-        self.boot(self.bench.image("debian", "standard")?, &[segment, self.injected(device)?])
+    pub fn standard_with(&self, segment: Vec<u8>) -> Result<VmBuilder> {
+        self.boot(self.bench.image("debian", "standard")?, &[segment])
     }
 
     /// As [`Lab::rescue`], with the image of any family and profile.

@@ -47,7 +47,7 @@ pub(super) struct ProfileFile {
     pub(super) pack_modules_above_kib: Option<u32>,
     pub(super) pack_programs_above_kib: Option<u32>,
     pub(super) firmware: Option<bool>,
-    pub(super) beacon: Option<bool>,
+    pub(super) https: Option<bool>,
     #[serde(rename = "package")]
     pub(super) packages: Vec<Tool>,
     #[serde(rename = "file")]

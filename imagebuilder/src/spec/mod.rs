@@ -56,8 +56,8 @@ pub(crate) struct Profile {
     pub(crate) pack_modules_above: u64,
     /// Programs of more bytes are packed until they are called for the first time.
     pub(crate) pack_programs_above: Option<u64>,
-    /// What sends the beacon goes in, packed.
-    pub(crate) beacon: bool,
+    /// The program that speaks HTTPS goes in, packed.
+    pub(crate) https: bool,
     /// The firmware that the modules ask for goes in, as far as the host has it.
     pub(crate) firmware: bool,
     /// Small files and links.
@@ -192,7 +192,7 @@ pub(crate) fn find(family: &str, profile: &str) -> Result<Spec> {
             pack_modules_above: u64::from(merged.pack_modules_above_kib.unwrap_or(PLAIN_MODULE_KIB)) << 10,
             pack_programs_above: merged.pack_programs_above_kib.map(|kib| u64::from(kib) << 10),
             firmware: merged.firmware.unwrap_or(false),
-            beacon: merged.beacon.unwrap_or(false),
+            https: merged.https.unwrap_or(false),
             files: merged.files,
             links: merged.links,
         },
@@ -296,7 +296,7 @@ fn merge(into: &mut ProfileFile, part: ProfileFile) {
     into.pack_modules_above_kib = part.pack_modules_above_kib.or(into.pack_modules_above_kib);
     into.pack_programs_above_kib = part.pack_programs_above_kib.or(into.pack_programs_above_kib);
     into.firmware = part.firmware.or(into.firmware);
-    into.beacon = part.beacon.or(into.beacon);
+    into.https = part.https.or(into.https);
     for (list, more) in [
         (&mut into.kernel_config, part.kernel_config),
         (&mut into.toolsets, part.toolsets),

@@ -5,7 +5,7 @@
 pub(crate) fn standin() -> String {
     let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("standin");
     std::fs::create_dir_all(&folder).unwrap();
-    for name in ["rescue", "rescue-beacon"] {
+    for name in ["rescue", "rescue-https"] {
         // Another test was first.
         let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_imagebuilder"), folder.join(name));
     }

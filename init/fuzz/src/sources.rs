@@ -6,7 +6,6 @@ use std::io;
 use init::creds::media::{self, Kind, Medium, drive};
 use init::creds::merge::merge;
 use init::creds::metadata::hints::Routes;
-use init::creds::metadata::http::{Answer, Reader, date};
 use init::creds::metadata::talk::{LONG_PAGE, Seen, Stop};
 use init::creds::metadata::{DIALECTS, WELL_KNOWN};
 use init::creds::part::Part;
@@ -14,9 +13,11 @@ use init::creds::systemd::{Credentials, translate};
 use init::creds::translate::{
     azure, cloud_config as config, digitalocean, gce, hetzner, ibm, openstack, oracle, scaleway,
 };
-use init::creds::{SMBIOS, Said, command_line, smbios as table};
+use init::creds::{SMBIOS, Said, command_line, device_url, smbios as table};
 use init::disk::source::Source;
 use init::sys::cmdline::Cmdline;
+use init::web::http::{Answer, Reader, date};
+use init::web::url::Url;
 use rescue_schema::report::CredentialState;
 
 use super::sparse::Sparse;
@@ -160,4 +161,16 @@ pub(crate) fn said(data: &[u8]) {
     assert!(said.iter().all(|s| s.document.is_some() == (s.state == CredentialState::Found)));
     let session = merge(&said);
     session.document.validate_translated().expect("merged, then not valid");
+}
+
+/// The address of a page, and a command line that names one.
+pub(crate) fn url(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(url) = Url::parse(&text) {
+        assert!(url.path().bytes().chain(url.authority().bytes()).all(|b| b.is_ascii_graphic()), "{url}");
+        assert_eq!(Url::parse(&url.to_string()).as_ref(), Ok(&url));
+    }
+    if let Ok(wish) = device_url::wish(&Cmdline::parse(data)) {
+        assert_ne!(wish.read(data).state, CredentialState::Found, "its own digest");
+    }
 }

@@ -48,6 +48,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("sftp", sftp),
     ("dns", dns),
     ("names", names),
+    ("url", sources::url),
     ("monitor", monitor),
     ("cmdline", cmdline),
     ("notice", notice),
@@ -170,7 +171,7 @@ fn sftp(data: &[u8]) {
 
 /// An answer of a name server.
 fn dns(data: &[u8]) {
-    use ssh::forward::dns::{Answer, Kind, answer, question};
+    use init::web::dns::{Answer, Kind, answer, question};
     for kind in [Kind::A, Kind::Aaaa] {
         let question = question(7, "db.example", kind).expect("a name");
         if let Some(Answer::Addresses(found)) = answer(data, &question, kind) {
@@ -182,9 +183,9 @@ fn dns(data: &[u8]) {
 }
 
 fn names(data: &[u8]) {
-    let settings = ssh::forward::resolve::settings(data);
+    let settings = init::web::names::settings(data);
     assert!(settings.servers.len() <= 3 && settings.search.len() <= 6);
-    let _ = ssh::forward::resolve::in_hosts(data, "db");
+    let _ = init::web::names::in_hosts(data, "db");
 }
 
 fn cmdline(data: &[u8]) {

@@ -16,8 +16,8 @@ pub const LOG_OLD: &str = "/run/rescue/log.old";
 /// Where the image has programs that are packed, by their own paths, with `.zst` behind: a link to the rescue
 /// stands in the place of each until it is called.
 pub const PACKED_PROGRAMS: &str = "/usr/lib/rescue/packed";
-/// What sends the beacon; an image may be without it.
-pub const BEACON_SENDER: &str = "/usr/lib/rescue/rescue-beacon";
+/// The program that speaks HTTPS; an image may be without it.
+pub const HTTPS_PROGRAM: &str = "/usr/lib/rescue/rescue-https";
 /// PID 1's socket (`SOCK_DGRAM`, root only): what its services report, and the order to go down.
 pub const NOTIFY: &str = "/run/rescue/notify";
 /// The state of this boot as PID 1 knows it: [`crate::report::BootReport`].

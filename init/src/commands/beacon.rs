@@ -19,12 +19,13 @@ use rescue_schema::report::{BootReport, NetReport, StageResult, SystemsReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::https::{self, Surroundings, Url};
-use super::{Command, Usage, net_disk};
-use crate::ssh::forward::resolve;
+use super::{Command, Usage, https, net_disk};
 use crate::ssh::host_keys;
 use crate::sys::files::{read_capped, read_trimmed};
-use crate::sys::{log, priority, sandbox, spawn};
+use crate::sys::{log, priority, sandbox};
+use crate::web::exchange::{Request, Surroundings, exchange};
+use crate::web::tls;
+use crate::web::url::Url;
 
 /// What the signature is for.
 const NAMESPACE: &str = "rescue-beacon";
@@ -80,13 +81,7 @@ fn prepare(root: &Path) -> anyhow::Result<Errand> {
     let keys = host_keys::load_or_generate(&at(paths::HOST_KEYS))?;
     let body = body(root).to_string();
     let (signature, _) = host_keys::sign(&keys, NAMESPACE, body.as_bytes())?;
-    let read = |path: &str| read_capped(&at(path), 2 << 20).unwrap_or_default();
-    let around = Surroundings {
-        servers: resolve::settings(&read("/etc/resolv.conf")).servers,
-        hosts: read("/etc/hosts"),
-        roots: read("/etc/ssl/certs/ca-certificates.crt"),
-    };
-    Ok(Errand { beacon, body, signature, around })
+    Ok(Errand { beacon, body, signature, around: Surroundings::observe(root) })
 }
 
 /// What is said: what this boot has come to.
@@ -145,10 +140,8 @@ fn systems(root: &Path) -> Option<SystemsReport> {
 
 /// Has it sent, and logs what comes of it.
 fn dispatch(errand: &Errand, ours: bool) -> anyhow::Result<()> {
-    let nowhere = ["/run", "/tmp", "/"].iter().find_map(|folder| sandbox::nowhere(Path::new(folder)).ok());
-    let mut command = std::process::Command::new(sender(ours)?);
-    command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    spawn::within(&mut command, nowhere.context("making an empty folder")?);
+    let mut command = std::process::Command::new(https::program(ours)?);
+    https::apart(&mut command)?;
     let mut child = command.spawn().context("starting the process that sends it")?;
     let json = zeroize::Zeroizing::new(serde_json::to_vec(errand)?);
     if let Some(mut pipe) = child.stdin.take() {
@@ -169,30 +162,19 @@ fn dispatch(errand: &Errand, ours: bool) -> anyhow::Result<()> {
     }
 }
 
-/// The program that sends it: outside of an image it lies beside this one.
-fn sender(ours: bool) -> anyhow::Result<PathBuf> {
-    let path = match ours {
-        true => PathBuf::from(paths::BEACON_SENDER),
-        false => std::env::current_exe()?.with_file_name("rescue-beacon"),
-    };
-    if std::fs::symlink_metadata(&path).is_err() {
-        bail!("this image has no {} (the profile minimal leaves it out)", path.display());
-    }
-    Ok(path)
-}
-
 /// The process that sends: it reads its errand, gives up everything but the network, and tries.
 ///
 /// # Errors
 /// When it cannot give up its privileges, or is told no errand.
-pub fn send() -> anyhow::Result<()> {
+pub(super) fn send() -> anyhow::Result<()> {
     sandbox::drop_privileges(LIMITS).context("giving up privileges")?;
     let mut json = zeroize::Zeroizing::new(Vec::new());
     std::io::stdin().take(16 << 20).read_to_end(&mut json)?;
     let Ok(errand) = serde_json::from_slice::<Errand>(&json) else { bail!("not an errand") };
     let url = match Url::parse(&errand.beacon.url) {
-        Ok(url) => url,
-        Err(why) => {
+        Ok(url) if url.is_https() => url,
+        read => {
+            let why = read.err().unwrap_or("not an https:// address");
             println!("not sent: session.beacon.url is {why}");
             return Ok(());
         }
@@ -208,8 +190,8 @@ pub fn send() -> anyhow::Result<()> {
     let until = Instant::now() + TRYING;
     let mut wait = FIRST_WAIT;
     loop {
-        let body = errand.body.as_bytes();
-        let why = match https::exchange(&errand.around, ("POST", &url), &headers, body, MAX_ANSWER) {
+        let request = Request { method: "POST", url: &url, headers: &headers, body: errand.body.as_bytes() };
+        let why = match exchange(&errand.around, request, tls::secure, MAX_ANSWER) {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 println!("sent: HTTP {}", answer.status);
                 return Ok(());

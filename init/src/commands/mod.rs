@@ -34,8 +34,10 @@ mod probe;
 mod scp;
 mod sftp_server;
 mod sources;
+mod sources_asking;
 mod sources_media;
 mod sources_metadata;
+mod sources_url;
 mod sshd;
 mod status;
 mod systems;
@@ -45,7 +47,7 @@ mod who;
 
 use std::process::ExitCode;
 
-pub use beacon::send as send_beacon;
+pub use https::run as run_https;
 pub use packed::become_it;
 
 /// A verb.

@@ -10,16 +10,18 @@ use rescue_schema::paths;
 use rescue_schema::report::{BootReport, CredentialState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::sources_metadata::{self, Asking};
-use super::{Command, Usage, drivers, modprobe, sources_media};
+use super::sources_asking::Asking;
+use super::{Command, Usage, drivers, https, modprobe, sources_media, sources_metadata, sources_url};
 use crate::creds::firmware::{self, Found};
 use crate::creds::part::Part;
 use crate::creds::{FW_CFG, SMBIOS, Said};
 use crate::net::translate::{self, File};
+use crate::sys::cmdline::Cmdline;
 use crate::sys::files::{read_capped, replace};
 use crate::sys::notify::Notice;
 use crate::sys::uevent::Uevents;
 use crate::sys::{log, priority};
+use crate::web::exchange;
 
 /// How long it goes on looking for media that come later, where nobody may log in: a BMC's drive, or a
 /// disk on USB, takes seconds to show.
@@ -38,6 +40,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             // Somebody may log in already: what is found is not urgent.
             "--beside" => priority::set_nice(10),
             "--read" => return sources_media::read(args.as_slice()),
+            https::FETCH => return https::fetch(exchange::none).map(|()| ExitCode::SUCCESS),
             other => return Err(Usage(format!("unknown argument {other:?}")).into()),
         }
     }
@@ -54,16 +57,17 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 
 /// Looks everywhere, and goes on doing so while that may bring something.
 fn look(root: &Path, all: &mut All) -> anyhow::Result<()> {
-    let mut asking = match sources_metadata::begin(root) {
-        Ok(asking) => {
-            all.add(asking.so_far.clone());
-            Some(asking)
+    let line = Cmdline::parse(&read_capped(&root.join("proc/cmdline"), 1 << 16).unwrap_or_default());
+    let mut asking = Vec::new();
+    for begun in [sources_url::begin(root, &line, all.ours), sources_metadata::begin(root, &line)] {
+        match begun {
+            Ok(begun) => {
+                all.add(begun.so_far.clone());
+                asking.push(begun);
+            }
+            Err(said) => all.add(*said),
         }
-        Err(said) => {
-            all.add(*said);
-            None
-        }
-    };
+    }
     if all.ours
         && firmware::has_fw_cfg(root)
         && let Err(why) = modprobe::load_for("qemu_fw_cfg", "")
@@ -81,19 +85,16 @@ fn look(root: &Path, all: &mut All) -> anyhow::Result<()> {
     }
     let mut looked = sources_media::Looked::default();
     looked.look(root).into_iter().for_each(|said| all.add(said));
-    if let Some(said) = asking.as_ref().and_then(Asking::answer) {
-        all.add(said);
-        asking = None;
-    }
+    all.hear(&mut asking);
     all.publish(true)?;
     let Some(events) = events else { return Ok(()) };
     let until = Instant::now() + LATER;
     loop {
         let media = all.ours && Instant::now() < until && nobody();
-        if !media && !asking.as_ref().is_some_and(Asking::is_sure) {
+        if !media && !asking.iter().any(Asking::is_sure) {
             return Ok(());
         }
-        match wait(&events, asking.as_ref(), media.then_some(until)) {
+        match wait(&events, &asking, media.then_some(until)) {
             Change::Media => {
                 let found = looked.look(root);
                 if found.iter().any(|said| !all.said.contains(said)) {
@@ -102,10 +103,8 @@ fn look(root: &Path, all: &mut All) -> anyhow::Result<()> {
                 }
             }
             Change::Answer => {
-                if let Some(said) = asking.take().and_then(|asking| asking.answer()) {
-                    all.add(said);
-                    all.publish(true)?;
-                }
+                all.hear(&mut asking);
+                all.publish(true)?;
             }
             // Whether there is still somebody to wait for is seen above.
             Change::None => {}
@@ -125,6 +124,17 @@ impl All {
     fn add(&mut self, said: Said) {
         self.said.retain(|other| other.source != said.source);
         self.said.push(said);
+    }
+
+    /// Takes what those say who have come to an end.
+    fn hear(&mut self, asking: &mut Vec<Asking>) {
+        asking.retain(|asking| match asking.answer() {
+            Some(said) => {
+                self.add(said);
+                false
+            }
+            None => true,
+        });
     }
 
     /// Hands it to PID 1, whole each time.
@@ -182,14 +192,14 @@ fn nobody() -> bool {
 enum Change {
     /// A block device has come, or changed.
     Media,
-    /// The metadata service has answered, or will not.
+    /// Somebody who was asked has answered, or will not.
     Answer,
     /// Neither, until it was too late.
     None,
 }
 
 /// Waits for an answer, and until `until` for block devices.
-fn wait(events: &Uevents, asking: Option<&Asking>, until: Option<Instant>) -> Change {
+fn wait(events: &Uevents, asking: &[Asking], until: Option<Instant>) -> Change {
     loop {
         while let Ok(Some(message)) = events.pending() {
             let event = crate::modules::hotplug::parse(&message);
@@ -206,9 +216,9 @@ fn wait(events: &Uevents, asking: Option<&Asking>, until: Option<Instant>) -> Ch
             tv_nsec: left.subsec_nanos().into(),
         });
         let mut fds = vec![PollFd::new(events, PollFlags::IN)];
-        fds.extend(asking.map(|asking| PollFd::new(asking, PollFlags::IN)));
+        fds.extend(asking.iter().map(|asking| PollFd::new(asking, PollFlags::IN)));
         match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) => return Change::Answer,
+            Ok(_) if fds.iter().skip(1).any(|fd| !fd.revents().is_empty()) => return Change::Answer,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             // That nothing can be waited for is no reason to ask for it all day.
             Err(_) => std::thread::sleep(Duration::from_secs(1)),

@@ -1,14 +1,14 @@
 //! The metadata service, asked beside everything else as soon as the network is there.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use rescue_schema::paths;
 use rescue_schema::report::{CredentialState, NetReport};
 
 use super::sources::settled;
+use super::sources_asking::Asking;
 use crate::creds::metadata::DIALECTS;
 use crate::creds::metadata::Dialect;
 use crate::creds::metadata::ask::{self, Answered, Ask, Limits, Link, Network, Outcome};
@@ -23,19 +23,9 @@ const NETWORK: Duration = Duration::from_secs(180);
 /// Longest report of the network, in bytes.
 const MAX_REPORT: usize = 1 << 20;
 
-/// Somebody who asks.
-pub(super) struct Asking {
-    /// What is known until there is an answer.
-    pub(super) so_far: Said,
-    answer: Receiver<Said>,
-    /// Closed when there is one.
-    done: OwnedFd,
-}
-
 /// Begins to ask, where something says that there may be somebody to ask; else, what there is to say.
-pub(super) fn begin(root: &Path) -> Result<Asking, Box<Said>> {
-    let line = Cmdline::parse(&read_capped(&root.join("proc/cmdline"), 1 << 16).unwrap_or_default());
-    let Wanted { dialects, by_route, at, remarks } = Hints::observe(root, &line).wanted();
+pub(super) fn begin(root: &Path, line: &Cmdline) -> Result<Asking, Box<Said>> {
+    let Wanted { dialects, by_route, at, remarks } = Hints::observe(root, line).wanted();
     let titles: Vec<&str> = dialects.iter().map(|dialect| dialect.title).collect();
     let mut so_far = match titles.as_slice() {
         [] => Said::absent(
@@ -49,47 +39,16 @@ pub(super) fn begin(root: &Path) -> Result<Asking, Box<Said>> {
         return Err(Box::new(so_far));
     }
     let mut wire = Wire { root: root.into(), dialects, by_route, at, watch: None };
-    let Ok((done, held)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else {
-        return Err(Box::new(so_far));
-    };
-    let (sender, answer) = channel();
     let said = so_far.clone();
-    let work = move || {
+    Asking::begin(so_far, move || {
         let answers = if wire.wait() { ask::run(&mut wire, Limits::default()) } else { Vec::new() };
         let mut said = conclude(answers).unwrap_or_else(|| match said.state {
             CredentialState::Waiting => Said::absent(METADATA, "no network to ask by"),
             _ => said,
         });
         said.add(remarks);
-        let _ = sender.send(said);
-        drop(held);
-    };
-    match std::thread::Builder::new().stack_size(512 << 10).spawn(work) {
-        Ok(_) => Ok(Asking { so_far, answer, done }),
-        Err(_) => Err(Box::new(so_far)),
-    }
-}
-
-impl Asking {
-    /// Whether something is known to be there; else only a route by DHCP may yet tell so.
-    pub(super) fn is_sure(&self) -> bool {
-        self.so_far.state == CredentialState::Waiting
-    }
-
-    /// What came of it, if it is over.
-    pub(super) fn answer(&self) -> Option<Said> {
-        match self.answer.try_recv() {
-            Ok(said) => Some(said),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Said::refused(METADATA, "who asks it has failed")),
-        }
-    }
-}
-
-impl AsFd for Asking {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.done.as_fd()
-    }
+        said
+    })
 }
 
 /// The network as netd reports it.

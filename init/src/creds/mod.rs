@@ -28,6 +28,7 @@ use crate::sys::secrets;
 pub mod appended;
 mod base64;
 pub mod command_line;
+pub mod device_url;
 pub mod firmware;
 pub mod media;
 pub mod merge;

@@ -77,9 +77,6 @@ impl Boot {
         {
             log::note("pid1", &format!("feeding the injected seed to the kernel: {error}"));
         }
-        if self.cmdline.get("rescue.device_url").is_some() {
-            log::kmsg_error("rescue: rescue.device_url= is not read by this image; inject the document");
-        }
         let mut appended = creds::appended::gather(root);
         if appended.state == CredentialState::Absent && image_was_cut(root) {
             // Something may have been there, and must not be made up for by another source.

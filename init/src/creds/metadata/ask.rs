@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 
 use super::Dialect;
 use super::hints::{Routes, Url};
-use super::http::{Answer, Reader};
 use super::talk::{Request, Seen, Stop};
 use crate::creds::part::Part;
 use crate::sys::dial;
+use crate::web::http::{Answer, Reader};
 
 /// Most questions of one conversation.
 const MAX_QUESTIONS: usize = 64;

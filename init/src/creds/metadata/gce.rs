@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::hints::{Field, Mark};
-use super::http;
 use super::talk::{Request, Seen, Stop, refused};
 use super::{Dialect, WELL_KNOWN};
 use crate::creds::part::Part;
 use crate::creds::translate::gce;
+use crate::web::http;
 
 pub(super) const DIALECT: Dialect = Dialect {
     name: "gce",

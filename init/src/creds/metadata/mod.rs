@@ -21,7 +21,6 @@ mod ec2;
 mod gce;
 mod hetzner;
 pub mod hints;
-pub mod http;
 mod nocloud;
 mod openstack;
 mod oracle;

@@ -1,8 +1,8 @@
 //! A conversation with a metadata service as a pure function: from the answers so far to the next question,
 //! or to what they come to.
 
-use super::http::Answer;
 use crate::creds::part::Part;
+use crate::web::http::Answer;
 
 /// Longest page where nothing else is said, and the longest of all, in bytes.
 pub const PAGE: usize = 64 << 10;

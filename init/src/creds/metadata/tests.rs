@@ -1,9 +1,9 @@
 //! Every dialect against answers that lie in memory.
 
-use super::http::Answer;
 use super::talk::{Request, Seen, Stop};
 use super::{DIALECTS, Dialect};
 use crate::creds::part::Part;
+use crate::web::http::Answer;
 
 fn dialect(name: &str) -> &'static Dialect {
     DIALECTS.iter().find(|d| d.name == name).unwrap()

@@ -21,20 +21,8 @@ pub mod openstack;
 pub mod oracle;
 pub mod scaleway;
 
+use crate::sys::time::moment;
 use crate::tree::Node;
-
-/// Seconds since 1970 of a day of the Gregorian calendar and seconds in it; `None` for what is no such day or
-/// was before.
-pub(super) fn moment(year: u64, month: u64, day: u64, seconds: u64) -> Option<u64> {
-    let valid = (1970..10_000).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !valid || seconds > 86_400 {
-        return None;
-    }
-    // Years that begin in March: the day that is not always there is the last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    days.checked_sub(719_468)?.checked_mul(86_400)?.checked_add(seconds)
-}
 
 /// Seconds since 1970 of a moment such as `2018-12-04T20:12:00+0000` (ISO 8601), with a zone.
 pub(super) fn utc(text: &str) -> Option<u64> {

@@ -13,6 +13,8 @@ pub(super) use patterns::from_networks;
 use patterns::matches;
 use russh::keys::PublicKey;
 
+use crate::sys::time::moment;
+
 /// Longest line in bytes; a 16384-bit RSA key with options is below it.
 const MAX_LINE: usize = 8192;
 
@@ -323,21 +325,11 @@ fn timestamp(text: &str) -> Option<i64> {
     if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let field = |range: std::ops::Range<usize>| digits.get(range).map_or(Some(0), |d| d.parse::<i64>().ok());
-    let (year, month, day) = (field(0..4)?, field(4..6)?, field(6..8)?);
+    let field = |range: std::ops::Range<usize>| digits.get(range).map_or(Some(0), |d| d.parse::<u64>().ok());
     let (hour, minute, second) = (field(8..10)?, field(10..12)?, field(12..14)?);
-    if !(1970..=9999).contains(&year)
-        || !(1..=12).contains(&month)
-        || !(1..=31).contains(&day)
-        || hour > 23
-        || minute > 59
-        || second > 60
-    {
+    if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    // Days since 1970 in the proleptic Gregorian calendar, counted from March so that the leap day is last.
-    let shifted = if month > 2 { year } else { year - 1 };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = shifted * 365 + shifted / 4 - shifted / 100 + shifted / 400 + day_of_year - 719_468;
-    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+    let seconds = (hour * 60 + minute) * 60 + second;
+    i64::try_from(moment(field(0..4)?, field(4..6)?, field(6..8)?, seconds)?).ok()
 }

@@ -11,10 +11,9 @@
 //! process, the answers of name servers above all.
 
 mod connect;
-pub mod dns;
 mod listen;
 mod open;
-pub mod resolve;
+mod resolve;
 mod stream;
 
 use std::collections::HashMap;

@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use super::messages::{List, Reply};
 use super::ration::Ration;
 use crate::ssh::auth::Grant;
-use crate::ssh::forward::{Open, Opened, Sockets, resolve};
+use crate::ssh::forward::{Open, Opened, Sockets};
 use crate::sys::{files, log};
+use crate::web::names;
 
 /// Longest file of names that is read, in bytes.
 const MAX_NAMES: usize = 1 << 20;
@@ -50,10 +51,10 @@ impl Forwarding {
             self.note(grant, &format!("may not connect to {host:?}:{port}"));
             return not_opened(Errno::PERM);
         }
-        let addresses = resolve::in_hosts(&read("/etc/hosts"), host);
+        let addresses = names::in_hosts(&read("/etc/hosts"), host);
         let settings = match addresses.is_empty() {
-            true => resolve::settings(&read("/etc/resolv.conf")),
-            false => resolve::Settings::default(),
+            true => names::settings(&read("/etc/resolv.conf")),
+            false => names::Settings::default(),
         };
         Reply::Found {
             addresses: List(addresses.iter().map(IpAddr::to_string).collect()),
@@ -144,7 +145,7 @@ fn may(grant: &Grant, what: &Open) -> bool {
         }
         Open::ConnectUnix(_) => options.may_open_unix(),
         Open::Ask(server) => {
-            options.port_forwarding && resolve::settings(&read("/etc/resolv.conf")).servers.contains(server)
+            options.port_forwarding && names::settings(&read("/etc/resolv.conf")).servers.contains(server)
         }
         Open::Listen { host, address } => options.may_listen(host, u32::from(address.port())),
         Open::ListenUnix(_) => options.may_listen_unix(),

@@ -1,5 +1,5 @@
-//! The beacon, sent to a real HTTPS server that is down at first, its signature checked by ssh-keygen. Needs
-//! root, python3, openssl and ssh-keygen.
+//! The beacon, sent to a real HTTPS server that is down at first, its signature checked by ssh-keygen; and the
+//! document at `rescue.device_url=`, fetched from one. Needs root, python3, openssl, sha256sum and ssh-keygen.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -17,14 +17,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         print(json.dumps({"status": status, "path": self.path, "body": body.decode(),
             "token": self.headers["Authorization"],
             "signature": base64.b64decode(self.headers["Rescue-Signature"]).decode()}), flush=True)
+    def do_GET(self):
+        status = self.answers.pop(0) if self.answers else 200
+        body = open(sys.argv[3], "rb").read() if self.path == "/device.json?a=b" else b""
+        status = status if body else 404
+        self.send_response(status); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
     def log_message(self, *a): pass
 server = http.server.HTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
 server.server_bind()
 print(server.server_address[1], flush=True)
 sys.stdin.readline()
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1], sys.argv[2])
-server.socket = context.wrap_socket(server.socket, server_side=True)
+if sys.argv[1] != "plain":
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1], sys.argv[2])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 server.server_activate()
 server.serve_forever()
 "#;
@@ -84,10 +91,15 @@ fn machine(folder: &Path, name: &str) {
     std::fs::write(folder.join("run/rescue/net.json"), net).unwrap();
 }
 
-fn serve(folder: &Path) -> (Ended, BufReader<std::process::ChildStdout>, u16) {
+fn serve(folder: &Path, scheme: &str) -> (Ended, BufReader<std::process::ChildStdout>, u16) {
     let mut command = Command::new("python3");
-    command.args(["-c", SERVER]).arg(folder.join("etc/ssl/certs/ca-certificates.crt"));
-    command.arg(folder.join("key.pem")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let certificate = folder.join("etc/ssl/certs/ca-certificates.crt");
+    command.args(["-c", SERVER]).arg(if scheme == "https" { certificate } else { "plain".into() });
+    command
+        .arg(folder.join("key.pem"))
+        .arg(folder.join("device.json"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
     let mut child = command.spawn().expect("running python3");
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
@@ -110,7 +122,7 @@ fn it_arrives_when_the_server_is_back_and_its_signature_holds() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     machine(folder, "portal.example");
-    let (mut server, mut heard, port) = serve(folder);
+    let (mut server, mut heard, port) = serve(folder, "https");
     let (_beacon, mut said) = begin(folder, "portal.example", port);
     let mut line = String::new();
     said.read_line(&mut line).unwrap();
@@ -156,7 +168,7 @@ fn nothing_is_said_to_a_server_of_another_name() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     machine(folder, "portal.example");
-    let (mut server, _heard, port) = serve(folder);
+    let (mut server, _heard, port) = serve(folder, "https");
     server.0.stdin.take().unwrap().write_all(b"\n").unwrap();
     let (_beacon, mut said) = begin(folder, "other.example", port);
     // The server may not listen yet.
@@ -167,5 +179,45 @@ fn nothing_is_said_to_a_server_of_another_name() {
         if line.contains("certificate") {
             break;
         }
+    }
+}
+
+/// What `rescue sources` says of the document at `url`, of which this is the digest.
+fn fetched(folder: &Path, url: &str, digest: &str) -> String {
+    std::fs::create_dir_all(folder.join("proc")).unwrap();
+    let line = format!("quiet rescue.metadata=off rescue.device_url={url} rescue.device_sha256={digest}\n");
+    std::fs::write(folder.join("proc/cmdline"), line).unwrap();
+    let net = r#"{"links":[{"name":"eth0","carrier":true,"addresses":["fe80::1/64","192.0.2.7/24"]}]}"#;
+    std::fs::write(folder.join("run/rescue/net.json"), net).unwrap();
+    let mut sources = Command::new(env!("CARGO_BIN_EXE_rescue"));
+    let out = sources.args(["sources", "--root"]).arg(folder).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let said = text.lines().rfind(|line| line.starts_with("device_url: ")).map(str::to_string);
+    said.unwrap_or_else(|| panic!("{text}"))
+}
+
+#[test]
+fn the_document_that_was_meant_is_fetched_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    machine(folder, "portal.example");
+    let document = br#"{"version":1,"device":{"id":"srv-7"},"logins":[{"name":"root","authorized_keys":["ssh-ed25519 A"]}]}"#;
+    std::fs::write(folder.join("device.json"), document).unwrap();
+    let sum = Command::new("sha256sum").arg(folder.join("device.json")).output().unwrap();
+    let digest = String::from_utf8(sum.stdout).unwrap()[..64].to_string();
+    for scheme in ["https", "http"] {
+        let (mut server, _heard, port) = serve(folder, scheme);
+        server.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let place = format!("{scheme}://portal.example:{port}/device.json");
+        // The server refuses at first, which is tried again.
+        let said = fetched(folder, &format!("{place}?a=b"), &digest);
+        assert_eq!(
+            said,
+            format!("device_url: found: {place}: device srv-7, logins root, 0 host key(s), 0 link(s)")
+        );
+        let said = fetched(folder, &format!("{place}?a=b"), &digest.replace('a', "b"));
+        assert!(said.starts_with("device_url: refused: ") && said.contains("not the SHA-256"), "{said}");
+        let said = fetched(folder, &place, &digest);
+        assert_eq!(said, format!("device_url: refused: {place}: HTTP 404"));
     }
 }

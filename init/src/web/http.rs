@@ -270,7 +270,7 @@ pub fn date(text: &str) -> Option<u64> {
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    crate::creds::translate::moment(year, month, day, hour * 3600 + minute * 60 + second)
+    crate::sys::time::moment(year, month, day, hour * 3600 + minute * 60 + second)
 }
 
 #[cfg(test)]
