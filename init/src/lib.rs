@@ -1,7 +1,7 @@
 //! The rescue environment: one static binary that is PID 1, its services and the engineer's
 //! helpers on a machine that no longer boots.
 //!
-//! Floors, importer on the right: `rescue_schema ← sys ← web ← {modules, net, creds, accounts, disk, ssh,
+//! Floors, importer on the right: `rescue_schema ← sys ← tree, web ← {modules, net, creds, accounts, disk, ssh,
 //! console} ← {commands, pid1} ← main`. Domains never import one another; what they need of each
 //! other is handed to them by `commands` and `pid1`. `tests/` holds a test that keeps this true.
 
