@@ -235,7 +235,7 @@ const DAMAGE: &[(&str, Damage, &str, &str, usize, &str, bool)] = &[
         "partitions that overlap",
         |b| both(b, 128 + 32, 2048 + 100),
         "gpt",
-        "clean",
+        "errors seen",
         2,
         "partitions 1 and 2 overlap",
         false,
@@ -244,7 +244,7 @@ const DAMAGE: &[(&str, Damage, &str, &str, usize, &str, bool)] = &[
         "a partition beyond the end",
         |b| both(b, 128 + 40, 1 << 20),
         "gpt",
-        "clean",
+        "errors seen",
         2,
         "partition 2 ends",
         false,
@@ -253,7 +253,7 @@ const DAMAGE: &[(&str, Damage, &str, &str, usize, &str, bool)] = &[
         "a partition that ends first",
         |b| both(b, 128 + 40, 50),
         "gpt",
-        "clean",
+        "errors seen",
         2,
         "partition 2 ends before it starts",
         false,
@@ -262,7 +262,7 @@ const DAMAGE: &[(&str, Damage, &str, &str, usize, &str, bool)] = &[
         "a partition on the table",
         |b| both(b, 32, 3),
         "gpt",
-        "clean",
+        "errors seen",
         2,
         "outside of what the GPT says is usable",
         false,
@@ -371,6 +371,33 @@ fn a_damaged_gpt_shows_what_is_left_and_how_to_repair_it() {
         assert_eq!(after.state.as_deref(), Some("clean"), "{what}, repaired: {:?}", after.notes);
         let places = |r: &ProbeReport| {
             r.partitions.iter().map(|p| (p.number, p.start, p.size, p.uuid.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(places(&after), places(&before), "{what}");
+    }
+}
+
+/// A disk of 4096-byte sectors behind an adapter that shows 512: a tool that counts in those sees no table.
+#[test]
+fn a_gpt_in_sectors_of_another_size_is_repaired_in_its_own() {
+    let image = Image::made("64M", "printf 'g\\nn\\n1\\n\\n+8M\\nn\\n2\\n\\n\\nw\\n' | fdisk -b 4096 @");
+    let good = image.bytes();
+    let before = look(&good);
+    assert_eq!((before.state.as_deref(), before.partitions.len()), (Some("clean"), 2));
+    assert!(before.notes.iter().any(|n| n.contains("--sector-size 4096")), "{:?}", before.notes);
+    let end = good.len();
+    for (what, at) in [("front", 4096..6 * 4096), ("back", end - 4096..end)] {
+        let mut bytes = good.clone();
+        bytes[at].fill(0);
+        let report = look(&bytes);
+        assert_eq!((report.state.as_deref(), report.partitions.len()), (Some("damaged"), 2), "{what}");
+        let repair = report.signatures[0].repair.clone().unwrap();
+        let broken = image.path().with_file_name("broken");
+        std::fs::write(&broken, &bytes).unwrap();
+        sh(&format!("({}) >/dev/null 2>&1 || :", repair.replace("DEV", broken.to_str().unwrap())));
+        let after = look(&std::fs::read(&broken).unwrap());
+        assert_eq!(after.state.as_deref(), Some("clean"), "{what}: {:?}", after.notes);
+        let places = |r: &ProbeReport| {
+            r.partitions.iter().map(|p| (p.start, p.size, p.uuid.clone())).collect::<Vec<_>>()
         };
         assert_eq!(places(&after), places(&before), "{what}");
     }

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use rescue_schema::report::{BlockReport, DisksReport};
+use rescue_schema::report::{BlockReport, DisksReport, PartitionReport};
 
 use super::disks_worker::{self, Job};
 use super::{Command, Usage, disks_text, drivers};
@@ -51,11 +51,13 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     if args == ["--worker"] {
         return disks_worker::work();
     }
-    let wish = parse(args)?;
-    let disks = survey(&wish.only, true, wish.limit)?;
+    let mut wish = parse(args)?;
+    wish.only = wish.only.iter().map(|name| device(name)).collect();
+    let mut disks = survey(&wish.only, true, wish.limit)?;
     if let Some(missing) = wish.only.iter().find(|o| !disks.iter().any(|d| has(d, o))) {
         anyhow::bail!("{missing} is not here: `rescue disks` lists what is");
     }
+    look_into(&mut disks, wish.limit)?;
     let report = DisksReport { disks };
     if wish.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -63,6 +65,54 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         print!("{}", disks_text::tree(&report, disks_text::colours()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a device is called in the tree, by any name that leads to it.
+fn device(name: &str) -> String {
+    let path = if name.starts_with('/') { name.into() } else { format!("/dev/{name}") };
+    match std::fs::canonicalize(&path) {
+        Ok(real) if real.starts_with("/dev") => real.to_string_lossy().into_owned(),
+        _ => path,
+    }
+}
+
+/// Looks into the partitions that the kernel does not show, because their table is damaged or none that it
+/// reads.
+fn look_into(disks: &mut [BlockReport], limit: Duration) -> anyhow::Result<()> {
+    fn each(block: &mut BlockReport, act: &mut dyn FnMut(&mut BlockReport)) {
+        act(block);
+        block.children.iter_mut().for_each(|child| each(child, act));
+    }
+    let mut jobs = Vec::new();
+    for disk in &mut *disks {
+        each(disk, &mut |block| {
+            if !unseen(block).is_empty()
+                && !jobs.iter().any(|job: &Job| matches!(job, Job::Image(path) if *path == block.path))
+            {
+                jobs.push(Job::Image(block.path.clone()));
+            }
+        });
+    }
+    let mut found = disks_worker::run(&jobs, limit)?.probes;
+    // What hangs now has told its table before.
+    found.retain(|_, probe| !probe.partitions.is_empty());
+    for disk in disks {
+        each(disk, &mut |block| {
+            if let Some(probe) = found.get(&block.path) {
+                block.probe = probe.clone();
+            }
+        });
+    }
+    Ok(())
+}
+
+/// The partitions of its table that the kernel does not show.
+pub(super) fn unseen(block: &BlockReport) -> Vec<&PartitionReport> {
+    let shown =
+        |number| block.children.iter().any(|c| c.partition.as_ref().is_some_and(|p| p.number == number));
+    let is_extended = |p: &PartitionReport| matches!(p.kind.as_str(), "0x5" | "0xf" | "0x85");
+    let listed = block.probe.partitions.iter();
+    listed.filter(|p| p.size > 0 && !is_extended(p) && !shown(p.number)).collect()
 }
 
 /// The kernel's list of mounts.
@@ -99,6 +149,7 @@ fn survey(only: &[String], health: bool, limit: Duration) -> anyhow::Result<Vec<
 /// Whether a path is that of a device or of what is on it.
 fn has(block: &BlockReport, path: &str) -> bool {
     block.path == path
+        || path.strip_prefix("/dev/") == Some(&block.name)
         || block.paths.iter().any(|p| path.strip_prefix("/dev/") == Some(&p.name))
         || block.children.iter().any(|c| has(c, path))
 }

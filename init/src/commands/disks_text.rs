@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::io::IsTerminal;
 
-use rescue_schema::report::{BlockReport, DisksReport, PathReport, ProbeResult};
+use rescue_schema::report::{BlockReport, DisksReport, PartitionReport, PathReport, ProbeResult};
+
+use super::disks::unseen;
 
 /// Columns of the narrowest terminal that is common: a serial console.
 const WIDTH: usize = 80;
@@ -71,12 +73,15 @@ fn any(blocks: &[BlockReport], is: &dyn Fn(&BlockReport) -> bool) -> bool {
 }
 
 fn name(block: &BlockReport) -> &str {
+    if block.name.starts_with('(') {
+        return &block.name;
+    }
     block.path.strip_prefix("/dev/mapper/").unwrap_or(&block.name)
 }
 
 fn name_columns(block: &BlockReport, depth: usize) -> usize {
     let below = block.children.iter().map(|c| name_columns(c, depth + 1)).max();
-    (2 * depth + name(block).chars().count()).max(below.unwrap_or(0))
+    (2 * depth + columns(name(block))).max(below.unwrap_or(0))
 }
 
 impl View {
@@ -90,32 +95,41 @@ impl View {
         let label = cut(&format!("{own}{}", name(block)), names);
         let style = if own.is_empty() { Style::Bold } else { Style::Plain };
         if !first {
-            self.line(&[(&format!("{label:<names$} "), style), ("      as above", Style::Dim)]);
+            self.line(&[(&format!("{} ", filled(&label, names)), style), ("      as above", Style::Dim)]);
             return;
         }
-        let id = if block.partition.is_none() && block.model.is_some() {
-            Some([&block.model, &block.serial].into_iter().flatten().cloned().collect::<Vec<_>>().join(" "))
-        } else {
-            block.probe.uuid.clone().or_else(|| block.serial.clone())
-        };
+        let id = id(block).unwrap_or_default();
         let mut words = what(block);
-        if let Some(role) = role(block).filter(|role| words.chars().count() + role.chars().count() < width) {
+        if let Some(role) = role(block).filter(|role| columns(&words) + columns(role) < width) {
             words = format!("{words} {role}");
         }
-        let columns = format!("{:>5} {:<width$} ", size(block.size), cut(&words, width));
+        let middle = format!("{:>5} {} ", size(block.size), filled(&words, width));
         self.line(&[
-            (&format!("{label:<names$} "), style),
-            (&columns, Style::Plain),
-            (&cut(id.as_deref().unwrap_or_default(), UUID), Style::Plain),
+            (&format!("{} ", filled(&label, names)), style),
+            (&middle, Style::Plain),
+            (&cut(&id, UUID), Style::Plain),
         ]);
-        let bar = if block.children.is_empty() { below.to_string() } else { format!("{below}│") };
-        for (fact, style) in facts(block) {
+        let children: Vec<BlockReport> = block
+            .children
+            .iter()
+            .cloned()
+            .chain(unseen(block).into_iter().map(|p| hidden(p, block)))
+            .collect();
+        let bar = if children.is_empty() { below.to_string() } else { format!("{below}│") };
+        let mut facts = facts(block);
+        if columns(&words) > width {
+            facts.extend(block.probe.label.as_ref().map(|label| (format!("label {label:?}"), Style::Dim)));
+        }
+        if children.len() > block.children.len() {
+            facts.push(("the kernel does not show the partitions in brackets".into(), Style::Warning));
+        }
+        for (fact, style) in facts {
             for line in wrapped(&fact, WIDTH - names - 7) {
                 self.line(&[(&format!("{bar:<names$}       "), Style::Plain), (&line, style)]);
             }
         }
-        let last = block.children.len().saturating_sub(1);
-        for (index, child) in block.children.iter().enumerate() {
+        let last = children.len().saturating_sub(1);
+        for (index, child) in children.iter().enumerate() {
             let (tee, bar) = if index == last { ("└─", "  ") } else { ("├─", "│ ") };
             self.block(child, &format!("{below}{tee}"), &format!("{below}{bar}"));
         }
@@ -146,6 +160,30 @@ impl View {
     }
 }
 
+/// A partition that the kernel does not show, as if it did.
+fn hidden(partition: &PartitionReport, disk: &BlockReport) -> BlockReport {
+    BlockReport {
+        // No path at all, and one for each.
+        path: format!("{} ({})", disk.path, partition.number),
+        name: format!("({})", partition.number),
+        kind: "part".into(),
+        size: partition.size,
+        probe: partition.content.as_deref().cloned().unwrap_or_default(),
+        partition: Some(partition.clone()),
+        ..BlockReport::default()
+    }
+}
+
+/// What it is known by: a disk by its model and serial number, all else by its UUID.
+fn id(block: &BlockReport) -> Option<String> {
+    if block.partition.is_none() && block.model.is_some() {
+        return Some(
+            [&block.model, &block.serial].into_iter().flatten().cloned().collect::<Vec<_>>().join(" "),
+        );
+    }
+    block.probe.uuid.clone().or_else(|| block.serial.clone())
+}
+
 /// How it is attached or what it is built as, what is on it, and the label of that.
 fn what(block: &BlockReport) -> String {
     let built = match block.kind.as_str() {
@@ -169,6 +207,15 @@ fn role(block: &BlockReport) -> Option<String> {
     (!told).then(|| format!("({purpose})"))
 }
 
+/// What the table calls a partition, where that says more than its type and its label do.
+fn named(block: &BlockReport) -> Option<&str> {
+    const COMMON: &[&str] = &["Basic data partition", "Microsoft reserved partition", "EFI System Partition"];
+    let partition = block.partition.as_ref().filter(|_| block.probe.kind.is_some())?;
+    let name = partition.name.as_deref().filter(|name| !name.is_empty() && !COMMON.contains(name))?;
+    let told = |text: &Option<String>| text.as_deref().is_some_and(|text| text.eq_ignore_ascii_case(name));
+    (!told(&partition.purpose) && !told(&block.probe.label)).then_some(name)
+}
+
 /// What a disk is to be known by beside its model, and that it is well.
 fn standing(block: &BlockReport) -> Option<String> {
     let mut words = Vec::new();
@@ -180,6 +227,10 @@ fn standing(block: &BlockReport) -> Option<String> {
         words.extend(health.hours.map(|hours| format!("{hours} h")));
         words.extend(health.used.map(|used| format!("{used} % used")));
     }
+    let shown = id(block).filter(|id| columns(id) <= UUID).unwrap_or_default();
+    let serial = block.serial.as_ref().filter(|serial| !shown.contains(serial.as_str()));
+    words.extend(serial.map(|serial| format!("serial {serial}")));
+    words.extend(block.wwn.as_ref().map(|wwn| format!("WWN {wwn}")));
     words.extend(block.slot.as_ref().map(|slot| format!("at {slot}")));
     words.extend(block.namespace.filter(|n| *n != 1).map(|n| format!("namespace {n}")));
     words.extend(block.backing.as_ref().map(|file| format!("file {file}")));
@@ -203,6 +254,16 @@ fn health(block: &BlockReport) -> Option<(String, Style)> {
 fn facts(block: &BlockReport) -> Vec<(String, Style)> {
     let mut facts = Vec::new();
     facts.extend(standing(block).map(|words| (words, Style::Dim)));
+    // A file system on all of a disk: the disk is shown by its model.
+    let uuid =
+        block.probe.uuid.as_ref().filter(|_| {
+            block.partition.is_none() && block.model.is_some() && block.probe.partitions.is_empty()
+        });
+    facts.extend(uuid.map(|uuid| (format!("UUID {uuid}"), Style::Plain)));
+    facts.extend(named(block).map(|name| (format!("named {name:?}"), Style::Dim)));
+    if block.read_only && block.mounts.is_empty() && block.kind != "rom" {
+        facts.push(("the device is read-only".into(), Style::Dim));
+    }
     if !block.paths.is_empty() {
         let path = |p: &PathReport| match p.state.as_deref() {
             Some("running" | "live") | None => p.name.clone(),
@@ -262,7 +323,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
         let word = cut(word, width);
         match lines.last_mut() {
             Some(line) if line.is_empty() => line.push_str(&word),
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+            Some(line) if columns(line) + 1 + columns(&word) <= width => {
                 line.push(' ');
                 line.push_str(&word);
             }
@@ -273,7 +334,8 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-fn size(bytes: u64) -> String {
+/// In the largest unit that it is at least one of.
+pub(super) fn size(bytes: u64) -> String {
     let mut unit = "B";
     let (mut whole, mut tenth) = (bytes, 0);
     for next in ["K", "M", "G", "T", "P", "E"] {
@@ -287,19 +349,52 @@ fn size(bytes: u64) -> String {
     if whole < 10 && unit != "B" { format!("{whole}.{tenth}{unit}") } else { format!("{whole}{unit}") }
 }
 
+/// Columns that a terminal shows a text in (Unicode Standard Annex 11: wide characters take two).
+fn columns(text: &str) -> usize {
+    text.chars().map(width_of).sum()
+}
+
+fn width_of(c: char) -> usize {
+    match u32::from(c) {
+        0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1faff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
 /// Labels are written by whoever made the disk; a terminal must not obey them.
 fn cut(text: &str, width: usize) -> String {
     let clean = |c: char| if c.is_control() { '?' } else { c };
-    if text.chars().count() <= width {
+    if columns(text) <= width {
         return text.chars().map(clean).collect();
     }
-    text.chars().take(width.saturating_sub(1)).map(clean).chain(['…']).collect()
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += width_of(*c);
+        used <= width
+    };
+    text.chars().take_while(fits).map(clean).chain(['…']).collect()
+}
+
+/// Cut, or filled up, to this width.
+fn filled(text: &str, width: usize) -> String {
+    let text = cut(text, width);
+    let blanks = width.saturating_sub(columns(&text));
+    text + &" ".repeat(blanks)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rescue_schema::report::{HealthReport, MountPoint, PartitionReport, ProbeReport};
+    use rescue_schema::report::{HealthReport, MountPoint, ProbeReport};
 
     fn found(kind: &str, label: &str, uuid: &str, state: &str) -> ProbeReport {
         let text = |t: &str| (!t.is_empty()).then(|| t.to_string());
@@ -387,6 +482,7 @@ sda             100G sata gpt               Samsung SSD 870
 ├─sda1          1.0M BIOS boot
 ├─sda2          512M vfat "ESP\u{1b}[2J"    7A5E-11C9
 └─sda3          100G linux_raid_member "db… 8f2a6c1e-5b0d-4e7f-9a31-c2d4e6f80912
+  │                  label "db7:0"
   └─md0         100G raid1 LVM2_member
     ├─vg0-root   40G lvm ext4 "root"        8f2a6c1e-5b0d-4e7f-9a31-c2d4e6f80912
     │                needs journal recovery
@@ -397,6 +493,7 @@ sdb             100G sata gpt               Samsung SSD 870
 ├─sdb1          1.0M BIOS boot
 ├─sdb2          512M vfat "ESP\u{1b}[2J"    7A5E-11C9
 └─sdb3          100G linux_raid_member "db… 8f2a6c1e-5b0d-4e7f-9a31-c2d4e6f80912
+  │                  label "db7:0"
   └─md0              as above
 sdc             4.0T disk
                      UNREADABLE: this is not to say that it is empty
@@ -441,6 +538,43 @@ nvme0n1       1.0T disk
                    health good, 31 °C, 1200 h, 3 % used
 "#;
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn partitions_that_the_kernel_does_not_show_are_there_with_what_is_on_them() {
+        let mut disk = device("/dev/sda", "disk", 4 << 40, found("gpt", "", "", "damaged"), vec![]);
+        (disk.model, disk.serial) = (Some("Some maker's model with a long name".into()), Some("Z1".into()));
+        (disk.wwn, disk.read_only) = (Some("naa.5000c500a1b2c3d4".into()), true);
+        let root = Box::new(found("xfs", &"漢".repeat(12), "8f2a6c1e-5b0d-4e7f-9a31-c2d4e6f80912", "clean"));
+        disk.probe.partitions = vec![
+            PartitionReport { number: 1, size: 1 << 20, kind: "0x5".into(), ..PartitionReport::default() },
+            PartitionReport {
+                number: 5,
+                size: 1 << 40,
+                name: Some("root a".into()),
+                content: Some(root),
+                ..PartitionReport::default()
+            },
+        ];
+        let mut whole = device("/dev/sdb", "disk", 1 << 40, found("ext4", "", "7A5E", "clean"), vec![]);
+        whole.model = Some("Model".into());
+        let text = tree(&DisksReport { disks: vec![disk, whole] }, false);
+        let expected = r#"NAME          SIZE WHAT                     UUID or MODEL
+sda           4.0T disk gpt                 Some maker's model with a long name…
+│                  serial Z1, WWN naa.5000c500a1b2c3d4
+│                  the device is read-only
+│                  damaged
+│                  the kernel does not show the partitions in brackets
+└─(5)         1.0T xfs "漢漢漢漢漢漢漢漢漢… 8f2a6c1e-5b0d-4e7f-9a31-c2d4e6f80912
+                   named "root a"
+                   label "漢漢漢漢漢漢漢漢漢漢漢漢"
+sdb           1.0T disk ext4                Model
+                   UUID 7A5E
+
+rescue mount     finds the system and shows it in /mnt, read-only
+"#;
+        assert_eq!(text, expected, "\n{text}");
+        assert!(text.lines().all(|line| columns(line) <= WIDTH), "{text}");
     }
 
     #[test]

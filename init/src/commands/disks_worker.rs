@@ -197,7 +197,9 @@ fn thread_of(queue: &Mutex<VecDeque<(usize, Job)>>, events: &mpsc::Sender<(usize
                 }
             }
             Job::Image(path) => {
-                let report = look(Path::new(&path), |source| probe::image(&Reader::new(source, 512)));
+                let report = look(Path::new(&path), |source| {
+                    probe::image(&Reader::new(source, block::sector_size(&source.0).unwrap_or(512)))
+                });
                 say(&Said::Probe(path, report));
             }
             Job::Health(path, protocol) => {

@@ -1,5 +1,5 @@
 use std::io::Write;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,10 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
+use super::disks_text::size;
 use super::disks_worker::{self, Job};
 use super::{Command, Usage};
 use crate::disk::{probe, source::Reader};
 use crate::sys::block;
+use crate::sys::files::read_trimmed;
 
 /// What a device may take to answer: longer than among others, for somebody asks for this one alone.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -29,7 +31,9 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let [name] = names.as_slice() else {
         return Err(Usage("one device or image is wanted".into()).into());
     };
-    let report = if std::fs::metadata(name).is_ok_and(|file| file.file_type().is_block_device()) {
+    let report = if is_suspended(name) {
+        disks_worker::unreadable(format!("suspended: reads wait until `dmsetup resume {name}`"))
+    } else if std::fs::metadata(name).is_ok_and(|file| file.file_type().is_block_device()) {
         let mut answers = disks_worker::run(&[Job::Image(name.to_string())], DEADLINE)?;
         answers.probes.remove(*name).unwrap_or_default()
     } else {
@@ -40,6 +44,14 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     // Who reads it may have read enough: `rescue probe … | head`.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if report.result == ProbeResult::Unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Whether it is a mapped device that answers nothing for now.
+fn is_suspended(name: &str) -> bool {
+    let Ok(file) = std::fs::metadata(name) else { return false };
+    let (major, minor) = (rustix::fs::major(file.rdev()), rustix::fs::minor(file.rdev()));
+    let path = format!("/sys/dev/block/{major}:{minor}/dm/suspended");
+    file.file_type().is_block_device() && read_trimmed(Path::new(&path)).as_deref() == Some("1")
 }
 
 fn describe(name: &str, report: &ProbeReport, depth: usize) -> String {
@@ -65,9 +77,13 @@ fn describe(name: &str, report: &ProbeReport, depth: usize) -> String {
         }
     }
     for p in &report.partitions {
+        let mut about = vec![p.purpose.clone().unwrap_or_else(|| p.kind.clone())];
+        about.extend(p.name.as_ref().map(|name| format!("{name:?}")));
+        about.push(format!("{} at {}", size(p.size), size(p.start)));
+        let name = format!("partition {} ({})", p.number, about.join(", "));
         match &p.content {
-            Some(content) => text.push_str(&describe(&format!("partition {}", p.number), content, depth + 1)),
-            None => text.push_str(&format!("{indent}  partition {}: {}\n", p.number, clean(&p.kind))),
+            Some(content) => text.push_str(&describe(&clean(&name), content, depth + 1)),
+            None => text.push_str(&format!("{indent}  {}\n", clean(&name))),
         }
     }
     text

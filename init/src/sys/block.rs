@@ -34,6 +34,12 @@ pub fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
+/// Bytes of a logical sector of what [`open`] opened; `None` for a file, which does not say.
+#[must_use]
+pub fn sector_size(file: &File) -> Option<u64> {
+    rustix::fs::ioctl_blksszget(file).ok().map(u64::from)
+}
+
 /// `include/uapi/linux/cdrom.h`.
 const CDROM_DRIVE_STATUS: u64 = 0x5326;
 const CDSL_CURRENT: i32 = i32::MAX;

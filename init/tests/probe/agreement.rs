@@ -182,9 +182,9 @@ fn few_bytes_are_read_of_a_device() {
     let sum: u64 = all.iter().map(|(bytes, _)| bytes).sum();
     let mean = sum / all.len() as u64;
     println!("{mean} bytes in the mean, most for {:?}", &all[all.len() - 5..]);
-    // `blkid -p` reads 360 KiB.
-    assert!(mean <= 160 << 10, "{mean}");
-    assert!(all.iter().all(|(bytes, _)| *bytes <= 640 << 10), "{:?}", all.last());
+    // `blkid -p` reads 360 KiB. Most takes an XFS whose log is to be walked back over a whole record.
+    assert!(mean <= 168 << 10, "{mean}");
+    assert!(all.iter().all(|(bytes, _)| *bytes <= 768 << 10), "{:?}", all.last());
 }
 
 #[test]

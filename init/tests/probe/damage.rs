@@ -40,6 +40,8 @@ const WIPED: &[(&str, u64, usize)] = &[
     ("xfs", 0, 512),
     ("xfs-v4", 0, 4096),
     ("xfs-1k", 0, 512),
+    ("xfs-groups", 0, 512),
+    ("xfs-stripe", 0, 1 << 20),
     ("btrfs", 65536, 4096),
     ("btrfs-second", 65536, 4096),
     ("f2fs-sums", 1024, 3072),

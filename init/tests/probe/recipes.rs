@@ -42,6 +42,9 @@ pub(crate) const RECIPES: &[Recipe] = &[
     image("xfs-1k", "300M", "mkfs.xfs -q -b size=1024 -i size=512 $I", CLEAN),
     image("xfs-4ksector", "300M", "mkfs.xfs -q -s size=4096 -L twelve-bytes $I", CLEAN),
     image("xfs-v4", "300M", "mkfs.xfs -q -m crc=0 -L four $I", CLEAN),
+    // A tool has begun the log anew, in the middle of its first cycle.
+    image("xfs-new-uuid", "300M", "mkfs.xfs -q $I; xfs_admin -U generate $I", CLEAN),
+    image("xfs-stripe", "600M", "mkfs.xfs -q -d su=64k,sw=4 $I", CLEAN),
     image("xfs-groups", "400M", "mkfs.xfs -q -d agcount=6 -m rmapbt=1 $I", CLEAN),
     plain("xfs-nolog", "300M", "truncate -s 64M $W/l; mkfs.xfs -q -l logdev=$W/l,size=64m $I"),
     plain(

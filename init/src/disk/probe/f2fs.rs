@@ -9,6 +9,8 @@ const MAGIC: u32 = 0xF2F5_2010;
 /// The two superblocks, each 1 KiB into its block.
 const PLACES: [u64; 2] = [1024, 5120];
 const LENGTH: usize = 3072;
+/// Bytes of them that are the same in both: geometry, UUID, label.
+const SAME: usize = 0x47c;
 /// Flags of a checkpoint.
 const UNMOUNTED: u32 = 0x1;
 const ERROR: u32 = 0x8;
@@ -20,7 +22,15 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         let copy = reader.get(place, LENGTH)?.filter(|b| b.u32(0) == Some(MAGIC) && sane(b));
         copies.push((place, copy.as_ref().map(holds), copy));
     }
-    let whole = copies.iter().position(|(_, holds, _)| *holds == Some(true));
+    // Without checksums, that of the two which the device has room for.
+    let fits =
+        |copy: &Option<Bytes>| copy.as_ref().and_then(blocks).is_some_and(|bytes| bytes <= reader.size());
+    let whole = copies.iter().position(|(_, holds, copy)| *holds == Some(true) && fits(copy));
+    let whole = whole.or_else(|| copies.iter().position(|(_, holds, _)| *holds == Some(true)));
+    let differ = match copies.as_slice() {
+        [(_, Some(true), Some(a)), (_, Some(true), Some(b))] => a.slice(0, SAME) != b.slice(0, SAME),
+        _ => false,
+    };
     let any = copies.iter().position(|(.., copy)| copy.is_some());
     let Some((offset, _, Some(sb))) = whole.or(any).and_then(|n| copies.get(n)) else { return Ok(None) };
     let mut found = describe(sb, *offset);
@@ -40,7 +50,16 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
             found.repair = Some("fsck.f2fs DEV".into());
         }
     }
+    if differ {
+        found.state = Some("damaged".into());
+        found.notes.push("its two superblocks differ: `fsck.f2fs --dry-run DEV` says in what".into());
+    }
     Ok(Some(found))
+}
+
+/// Bytes of it.
+fn blocks(sb: &Bytes) -> Option<u64> {
+    sb.u64(36)?.checked_mul(1u64 << sb.u32(16)?.min(16))
 }
 
 fn sane(sb: &Bytes) -> bool {
@@ -66,7 +85,7 @@ fn describe(sb: &Bytes, offset: u64) -> SignatureReport {
         label: sb.utf16(0x7c, 1024, Endian::Little),
         uuid: sb.uuid(0x6c),
         version: sb.u16(4).zip(sb.u16(6)).map(|(major, minor)| format!("{major}.{minor}")),
-        size: sb.u64(36).and_then(|blocks| blocks.checked_mul(block)),
+        size: blocks(sb),
         block_size: Some(block),
         ..signature(
             "f2fs",

@@ -52,6 +52,13 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
             damaged(&mut found, None);
         }
     }
+    if found.size.is_some_and(|own| own > reader.size())
+        && let Ok(Some((place, other))) = backup(reader)
+        && let Some(right) = other.sectors.checked_mul(other.sector)
+    {
+        found.notes.push(format!("the backup of its boot sector at byte {place} says {right} bytes"));
+        damaged(&mut found, Some(place));
+    }
     Ok(Some(found))
 }
 

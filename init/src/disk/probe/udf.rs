@@ -107,6 +107,8 @@ struct Volume {
     udf: bool,
     revision: u16,
     integrity: Option<(u32, u32)>,
+    /// Nothing that is written there is ever written again.
+    once: bool,
     doubtful: bool,
 }
 
@@ -123,6 +125,7 @@ fn volume(reader: &Reader<'_>, block: u64, anchor: &Bytes) -> Answer<SignatureRe
         match kind {
             1 => primary(&b, &mut v),
             4 => implementation(&b, &mut v),
+            5 => partition(&b, block, &mut v),
             6 => logical(&b, &mut v),
             _ => {}
         }
@@ -136,6 +139,10 @@ fn volume(reader: &Reader<'_>, block: u64, anchor: &Bytes) -> Answer<SignatureRe
         && tag(&b, place) == Some(9)
     {
         integrity(&b, &mut v);
+    }
+    if v.once {
+        // Its volume is open for as long as there is room on it: that says nothing.
+        v.found.state = None;
     }
     if !v.doubtful {
         v.found.proof = Proof::Checksum;
@@ -186,6 +193,15 @@ fn logical(b: &Bytes, v: &mut Volume) {
         let name = v.found.label.clone();
         set(v, "LOGICAL_VOLUME_ID", name);
     }
+}
+
+/// A partition descriptor (ECMA-167, 3/10.5): where the blocks are that files are in.
+fn partition(b: &Bytes, block: u64, v: &mut Volume) {
+    const WRITE_ONCE: u32 = 2;
+    v.once |= b.u32(184) == Some(WRITE_ONCE);
+    let end =
+        b.u32(188).zip(b.u32(192)).map(|(start, length)| (u64::from(start) + u64::from(length)) * block);
+    v.found.size = v.found.size.max(end);
 }
 
 fn implementation(b: &Bytes, v: &mut Volume) {

@@ -67,7 +67,11 @@ pub(super) fn is_boot_code(
     places.sort_unstable();
     let apart = places.iter().zip(places.iter().skip(1)).all(|(a, b)| a.1 <= b.0);
     let inside = places.iter().all(|(start, end)| *start > 0 && *end <= size);
-    signatures.iter().filter(boots).any(|s| s.proof > Proof::Magic && s.offset < 512) && !(apart && inside)
+    let boots = signatures.iter().filter(boots).any(|s| s.proof > Proof::Magic && s.offset < 512);
+    // UDF on a hard disk may have a table whose one partition is all of the disk, itself included (`mkudffs
+    // --bootarea=mbr`).
+    let around = places.iter().any(|(start, _)| *start == 0) && signatures.iter().any(|s| s.kind == "udf");
+    (boots && !(apart && inside)) || around
 }
 
 /// Whether a signature at the front of a disk is that of a partition which begins where the disk does, as the
@@ -145,6 +149,12 @@ pub(super) fn report(
         (_, true, true) => ProbeResult::Nothing,
         (_, true, false) => ProbeResult::Unreadable,
     };
+    for found in signatures.iter_mut().filter(|s| s.usage == "filesystem") {
+        if let Some(own) = found.size.filter(|own| *own > size) {
+            found.notes.push(format!("it says to have {own} bytes, the device has {size}"));
+            found.state = Some("damaged".into());
+        }
+    }
     let mut report = ProbeReport { result, size, partitions, ..ProbeReport::default() };
     if let Some(first) = signatures.first() {
         report.kind = Some(first.kind.clone());
@@ -154,7 +164,7 @@ pub(super) fn report(
         report.state = first.state.clone();
         report.block_size = first.block_size;
         notes.extend(first.notes.iter().cloned());
-        if let Some(own) = first.size.filter(|own| *own > size) {
+        if let Some(own) = first.size.filter(|own| first.usage != "filesystem" && *own > size) {
             notes.push(format!("it says to have {own} bytes, the device has {size}"));
         }
     }

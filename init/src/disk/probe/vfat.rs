@@ -28,7 +28,8 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let Some(geometry) = geometry(&boot) else { return Ok(None) };
     let extended = if geometry.bits == 32 { 0x40 } else { 0x24 };
     let serial = boot.u8(extended + 2).filter(|s| *s == 0x28 || *s == 0x29);
-    let serial = serial.and_then(|_| boot.u32(extended + 3));
+    // Zero is none: nobody finds it by that.
+    let serial = serial.and_then(|_| boot.u32(extended + 3)).filter(|serial| *serial != 0);
     // A root folder or table that cannot be read costs the label, not the answer.
     let mut notes = Vec::new();
     let label = match label(reader, &boot, &geometry) {
@@ -41,7 +42,7 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     let dirty = boot.u8(extended + 1).is_some_and(|s| s & 1 != 0) || fat_says_dirty(reader, &geometry);
     let size = geometry.sectors * geometry.sector;
     let mut more = std::collections::BTreeMap::new();
-    let boot_label = boot.text(extended + 7, 11).filter(|l| serial.is_some() && l != "NO NAME");
+    let boot_label = boot.text(extended + 7, 11).filter(|l| l != "NO NAME");
     if boot.u8(extended + 2) == Some(0x29) {
         more.extend(boot_label.map(|label| ("LABEL_FATBOOT".to_string(), label)));
     }
@@ -49,8 +50,16 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         more.insert("SEC_TYPE".into(), "msdos".into());
     }
     more.insert("FSBLOCKSIZE".into(), (geometry.cluster * geometry.sector).to_string());
+    let mut state = if dirty { "not cleanly unmounted" } else { "clean" };
     if geometry.bits == 32 && !info_is_whole(reader, &boot, &geometry) {
         notes.push("the FSInfo sector is damaged".into());
+    }
+    let backups = if geometry.bits == 32 { backup(reader, &boot, &geometry) } else { None };
+    if let Some((place, false)) = backups {
+        state = "errors seen";
+        notes.push(format!(
+            "the boot sector and its backup at byte {place} differ: `fsck.vfat -n DEV` shows in what"
+        ));
     }
     Ok(Some(SignatureReport {
         kind: "vfat".into(),
@@ -60,7 +69,8 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
         label,
         uuid: serial.map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
         version: Some(format!("FAT{}", geometry.bits)),
-        state: Some(if dirty { "not cleanly unmounted" } else { "clean" }.into()),
+        state: Some(state.into()),
+        backups: backups.map(|(place, _)| place).into_iter().collect(),
         size: Some(size),
         block_size: Some(geometry.sector),
         proof: Proof::Fields,
@@ -81,6 +91,17 @@ fn info_is_whole(reader: &Reader<'_>, boot: &Bytes, g: &Geometry) -> bool {
     }
 }
 
+/// Where the copy of the boot sector of a FAT32 is, if there is one, and whether it has the same parameters.
+fn backup(reader: &Reader<'_>, boot: &Bytes, g: &Geometry) -> Option<(u64, bool)> {
+    let sector = u64::from(boot.u16(50)?);
+    let place = sector.checked_mul(g.sector).filter(|_| sector > 0 && sector < g.reserved)?;
+    let copy = reader.get(place, 512).ok().flatten()?;
+    geometry(&copy)?;
+    // All but how many sectors are hidden before it: who moves a partition changes that in one of them.
+    let same = |from: usize, to: usize| copy.slice(from, to - from) == boot.slice(from, to - from);
+    Some((place, same(11, 28) && same(32, 64)))
+}
+
 /// FAT32 keeps a copy of its boot sector, by custom in sector 6.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
     for sector in [512u64, 1024, 2048, 4096] {
@@ -89,7 +110,7 @@ pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
         let Some(g) = geometry(&boot).filter(|g| g.bits == 32 && g.sector == sector) else { continue };
         return Ok(Some(SignatureReport {
             label: label(reader, &boot, &g).ok().flatten(),
-            uuid: boot.u32(0x43).map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
+            uuid: boot.u32(0x43).filter(|serial| *serial != 0).map(|s| hyphens(&format!("{s:08X}"), &[4, 4])),
             version: Some("FAT32".into()),
             state: Some("damaged".into()),
             size: Some(g.sectors * g.sector),

@@ -126,7 +126,7 @@ fn damaged(
     found.state = Some("damaged".into());
     let places: Vec<u64> = match g {
         Some(g) => (1..g.groups.min(GROUPS)).map(|n| n * g.group * g.block).collect(),
-        None => usual_places(reader.size()),
+        None => by_free_space(reader).chain(usual_places(reader.size())).collect(),
     };
     let mut first = None;
     for at in places {
@@ -155,14 +155,41 @@ fn list(places: &[u64]) -> String {
     places.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Where the second group begins, by the length of the first that the header of its free space knows, which
+/// stands a sector behind the superblock (`xfs_agf`). It counts in blocks, whose size the superblock had.
+fn by_free_space(reader: &Reader<'_>) -> impl Iterator<Item = u64> + use<> {
+    let header = |sector: u64| reader.get(sector, 24).ok().flatten().filter(|b| b.is(0, b"XAGF"));
+    let length = [512, 4096].into_iter().find_map(header).filter(|b| b.be32(8) == Some(0));
+    let length = length.and_then(|b| b.be32(12)).map(u64::from);
+    length
+        .into_iter()
+        .flat_map(|blocks| [4096, 1024, 2048, 512, 8192, 16384, 65536].map(|size| blocks * size))
+}
+
 /// Where mkfs.xfs (`calc_default_ag_geometry`) puts the second group of a device of this size: it makes
-/// 1, 2, 4, 8, 16 or 32 of them, or groups of 1 TiB.
+/// 1, 2, 4, 8, 16 or 32 of them, or groups of 1 TiB; on a RAID (`align_ag_geometry`) in whole stripe units, and
+/// one less where they would all begin on the same disk.
 fn usual_places(size: u64) -> Vec<u64> {
+    /// Stripe units in blocks: 16 KiB to 1 MiB.
+    const UNITS: [u64; 7] = [16, 128, 32, 64, 8, 4, 256];
+    const LARGEST: u64 = (1 << 28) - 1;
     let blocks = size / 4096;
-    let mut places: Vec<u64> = (1..=5).map(|shift| blocks.div_ceil(1 << shift) * 4096).collect();
-    places.push((1 << 40) - 4096);
-    places.push(1 << 40);
-    places
+    let mut places: Vec<u64> = (1..=5).map(|shift| blocks.div_ceil(1 << shift)).collect();
+    places.extend([LARGEST, 1 << 28]);
+    let striped = match size {
+        _ if blocks >= 1 << 30 => LARGEST,
+        _ if size > 512 << 30 => blocks.div_ceil(1 << 5),
+        _ if size > 8 << 30 => blocks.div_ceil(1 << 4),
+        _ => blocks.div_ceil(1 << 3),
+    };
+    for unit in UNITS {
+        let whole = striped.div_ceil(unit) * unit;
+        let whole = if whole > LARGEST { whole - unit } else { whole };
+        places.extend([whole, whole.saturating_sub(unit)]);
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    places.retain(|place| *place > 0 && seen.insert(*place));
+    places.into_iter().map(|place| place * 4096).collect()
 }
 
 /// A file system whose first superblock is lost.

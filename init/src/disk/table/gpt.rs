@@ -171,16 +171,32 @@ pub(super) fn probe(reader: &Reader<'_>, mbr: Option<&Mbr>) -> Answer<Table> {
     unreadable.map_or(Ok(None), Err)
 }
 
+/// `sgdisk -e` on the device, or on a view of it that ends earlier (in bytes), in which its sectors are those
+/// that the table counts: in any other, sgdisk sees no GPT and writes an empty one.
+fn sgdisk(reader: &Reader<'_>, sector: u64, end: Option<u64>) -> String {
+    if sector == reader.sector && end.is_none() {
+        return SGDISK.into();
+    }
+    let mut view = "losetup --find --show".to_string();
+    if sector != reader.sector {
+        view.push_str(&format!(" --sector-size {sector}"));
+    }
+    if let Some(end) = end {
+        view.push_str(&format!(" --sizelimit {end}"));
+    }
+    format!("L=$({view} DEV) && sgdisk -e $L; losetup -d $L")
+}
+
 /// What restores a primary from the backup. `sgdisk -e` does, as long as it finds the backup at the end of the
 /// disk and a protective MBR at its start; where it does not, it takes the disk for an empty one.
-fn restore(backup: Option<&Copy>, last: u64, mbr: Option<&Mbr>) -> String {
+fn restore(reader: &Reader<'_>, backup: Option<&Copy>, last: u64, mbr: Option<&Mbr>) -> String {
+    let sector = backup.map_or(reader.sector, |b| b.sector);
     let grown = backup.filter(|b| b.at < last).map(|b| b.at.saturating_add(1).saturating_mul(b.sector));
+    let whole = sgdisk(reader, sector, None);
     match grown {
-        Some(bytes) => format!(
-            "L=$(losetup --find --show --sizelimit {bytes} DEV) && sgdisk -e $L && losetup -d $L && sgdisk -e DEV"
-        ),
-        None if mbr.is_some_and(|mbr| mbr.protective) => SGDISK.into(),
-        None => PROTECT.to_string() + SGDISK,
+        Some(_) => format!("{}; {whole}", sgdisk(reader, sector, grown)),
+        None if mbr.is_some_and(|mbr| mbr.protective) => whole,
+        None => PROTECT.to_string() + &whole,
     }
 }
 
@@ -205,6 +221,16 @@ fn choose(
     let mut repair: Option<String> = None;
     let mut state = "clean";
     let alternate = primary.as_ref().and_then(|p| p.header.as_ref()).map(|h| h.alternate);
+    let sector = primary.as_ref().or(backup.as_ref()).map_or(reader.sector, |copy| copy.sector);
+    let whole_disk = sgdisk(reader, sector, None);
+    if sector != reader.sector {
+        notes.push(format!(
+            "it counts in sectors of {sector} bytes, those here have {}: the kernel shows none of these \
+             partitions here, `losetup --find --show --partscan --sector-size {sector} DEV` does; fdisk, gdisk and \
+             sgdisk see no GPT here, and write an empty one over it",
+            reader.sector
+        ));
+    }
     match (whole(&primary), whole(&backup)) {
         (true, true) => {
             let pair = primary.as_ref().zip(backup.as_ref());
@@ -216,10 +242,10 @@ fn choose(
             } else if let Some((_, b)) = pair.filter(|(_, b)| b.at < last) {
                 notes.push(format!(
                     "the disk has grown: the backup GPT is at sector {}, the disk ends at {last}; \
-                     `sgdisk -e DEV` moves it there",
+                     `{whole_disk}` moves it there",
                     b.at
                 ));
-                repair = Some(SGDISK.into());
+                repair = Some(whole_disk);
             }
         }
         (true, false) => {
@@ -230,14 +256,14 @@ fn choose(
                     at - last
                 )),
                 None => {
-                    notes.push("the backup GPT is damaged or gone; `sgdisk -e DEV` writes it again".into());
-                    repair = Some(SGDISK.into());
+                    notes.push(format!("the backup GPT is damaged or gone; `{whole_disk}` writes it again"));
+                    repair = Some(whole_disk);
                 }
             }
         }
         (false, true) => {
             state = "damaged";
-            let mut command = restore(backup.as_ref(), last, mbr);
+            let mut command = restore(reader, backup.as_ref(), last, mbr);
             if let Some(b) = backup.as_ref().filter(|b| primary.is_none() && is_sealed(reader, b.sector)) {
                 command =
                     format!("dd if=/dev/zero of=DEV bs={} seek=1 count=1 conv=notrunc; {command}", b.sector);
@@ -246,7 +272,7 @@ fn choose(
                 "the primary GPT is damaged; its backup was used. The kernel shows none of these partitions \
                  until `{command}` has restored it"
             ));
-            if command != SGDISK {
+            if command != SGDISK && sector == reader.sector {
                 notes.push(
                     "do not run fdisk, gdisk or sgdisk on it before that: they write an empty table".into(),
                 );
@@ -275,7 +301,11 @@ fn choose(
         partitions
             .retain(|p| p.size > 0 && p.start.checked_add(p.size).is_some_and(|end| end <= reader.size()));
     }
+    let told = notes.len();
     usable(&good, &partitions, &mut notes);
+    if notes.len() > told && state == "clean" {
+        state = "errors seen";
+    }
     hybrid(mbr, &partitions, good.sector, &mut notes);
     if partitions.iter().any(|p| p.kind == LDM_METADATA) {
         notes.push("a Windows dynamic disk: `ldmtool create all` maps its volumes".into());

@@ -87,7 +87,11 @@ fn finish(
             .push(format!("{} more partitions, past what the kernel counts", partitions.len() - MOST));
         partitions.truncate(MOST);
     }
-    signature.notes.extend(complaints(&partitions, reader.size()));
+    let complaints = complaints(&partitions, reader.size());
+    if !complaints.is_empty() && signature.state.as_deref() == Some("clean") {
+        signature.state = Some("errors seen".into());
+    }
+    signature.notes.extend(complaints);
     Ok(Some((signature, partitions)))
 }
 

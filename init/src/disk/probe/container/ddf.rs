@@ -29,9 +29,8 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     for back in [1u64, 257] {
         let Some(at) = (reader.size() / 512).checked_sub(back).map(|sector| sector * 512) else { break };
         let Some(anchor) = header(reader, at)? else { continue };
-        let guid: String = anchor.slice(8, 24).map(text).unwrap_or_default();
         let mut found = SignatureReport {
-            uuid: Some(guid),
+            uuid: anchor.slice(8, 24).map(guid),
             version: anchor.text(32, 8),
             state: Some("clean".into()),
             ..signature("ddf_raid_member", "raid", at, Proof::Checksum)
@@ -59,10 +58,14 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     Ok(None)
 }
 
-/// Twenty-four bytes, the first eight of which are the maker's name.
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).trim_end().to_string()
+/// Twenty-four bytes, the first eight of which are the maker's name: as mdadm shows them where not all are text.
+fn guid(bytes: &[u8]) -> String {
+    if bytes.iter().all(u8::is_ascii_graphic) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
+    let words: Vec<String> =
+        bytes.chunks(4).map(|word| word.iter().map(|byte| format!("{byte:02X}")).collect()).collect();
+    words.join(":")
 }
 
 fn virtual_disks(reader: &Reader<'_>, header: &Bytes, found: &mut SignatureReport) {
