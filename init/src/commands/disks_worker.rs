@@ -223,7 +223,8 @@ fn say(said: &Said) {
     }
 }
 
-fn look(path: &Path, probe: impl Fn(&(File, u64)) -> ProbeReport) -> ProbeReport {
+/// What `probe` says of a device or a file, or why it cannot be looked at.
+pub(super) fn look(path: &Path, probe: impl Fn(&(File, u64)) -> ProbeReport) -> ProbeReport {
     match block::open(path) {
         Ok(source) => probe(&source),
         Err(error) if error.raw_os_error() == Some(Errno::ENOMEDIUM as i32) => {

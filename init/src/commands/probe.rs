@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -8,14 +9,17 @@ use anyhow::Context;
 use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
 use super::disks_text::size;
-use super::disks_worker::{self, Job};
+use super::disks_worker;
+use super::net_disk::hear;
 use super::{Command, Usage};
 use crate::disk::{probe, source::Reader};
-use crate::sys::block;
 use crate::sys::files::read_trimmed;
+use crate::sys::{block, process};
 
 /// What a device may take to answer: longer than among others, for somebody asks for this one alone.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// Longest report, in bytes.
+const MAX_REPORT: usize = 64 << 20;
 
 pub(super) const COMMAND: Command = Command {
     name: "probe",
@@ -33,17 +37,37 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     };
     let report = if is_suspended(name) {
         disks_worker::unreadable(format!("suspended: reads wait until `dmsetup resume {name}`"))
-    } else if std::fs::metadata(name).is_ok_and(|file| file.file_type().is_block_device()) {
-        let mut answers = disks_worker::run(&[Job::Image(name.to_string())], DEADLINE)?;
-        answers.probes.remove(*name).unwrap_or_default()
     } else {
-        let source = block::open(Path::new(name)).with_context(|| format!("opening {name}"))?;
-        probe::image(&Reader::new(&source, 512))
+        std::fs::metadata(name).with_context(|| format!("opening {name}"))?;
+        apart(|| disks_worker::look(Path::new(name), image))?
     };
     let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { describe(name, &report, 0) };
     // Who reads it may have read enough: `rescue probe … | head`.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if report.result == ProbeResult::Unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn image(source: &(File, u64)) -> ProbeReport {
+    probe::image(&Reader::new(source, block::sector_size(&source.0).unwrap_or(512)))
+}
+
+/// Has a process of its own look: one that a dying disk holds in the kernel, where nothing ends it, is left
+/// behind.
+fn apart(look: impl FnOnce() -> ProbeReport) -> anyhow::Result<ProbeReport> {
+    let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("making a pipe")?;
+    let Some(child) = process::split().context("starting the process that reads it")? else {
+        drop(here);
+        let told = serde_json::to_vec(&look()).map(|json| File::from(there).write_all(&json));
+        std::process::exit(i32::from(!matches!(told, Ok(Ok(())))));
+    };
+    drop(there);
+    Ok(match hear(File::from(here), DEADLINE, MAX_REPORT) {
+        Ok(json) => serde_json::from_slice(&json).context("the process that reads it has failed")?,
+        Err(error) => {
+            process::end(child);
+            disks_worker::unreadable(error.to_string())
+        }
+    })
 }
 
 /// Whether it is a mapped device that answers nothing for now.

@@ -60,6 +60,13 @@ pub fn split() -> io::Result<Option<u32>> {
     }
 }
 
+/// Ends a child, or leaves it behind where not even SIGKILL does.
+pub fn end(child: u32) {
+    let child = Pid::from_raw(child.cast_signed());
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
+}
+
 /// A child that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
