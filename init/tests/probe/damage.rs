@@ -49,6 +49,7 @@ const WIPED: &[(&str, u64, usize)] = &[
     ("ntfs-64k", 0, 512),
     ("ntfs-4ksector", 0, 4096),
     ("exfat", 0, 6144),
+    ("ufs1-le", 8192, 8192),
     ("vfat32", 0, 512),
     ("vfat32-4k", 0, 4096),
     ("jfs", 32768, 4096),

@@ -105,13 +105,22 @@ fn at_blocks(backups: &[Backup]) -> String {
     format!(", backup superblocks at block {}", blocks.join(", "))
 }
 
-/// The sparse_super groups 1, 3, 5 and 7 at the group size that mkfs gives each block size.
+/// The sparse_super groups 1, 3, 5 and 7 at the group size that mkfs gives each block size; and group 1 with the
+/// clusters of bigalloc (16 blocks), and with blocks of 64 KiB.
 fn backups(reader: &Reader<'_>) -> Result<Vec<Backup>, crate::disk::source::Unreadable> {
     let mut found = Vec::new();
-    for (log, block_size) in [(2u32, 4096u64), (1, 2048), (0, 1024)] {
-        for group in [1u16, 3, 5, 7] {
+    let usual: &[u16] = &[1, 3, 5, 7];
+    let kinds: [(u32, u64, u64, &[u16]); 5] = [
+        (2, 4096, 1, usual),
+        (1, 2048, 1, usual),
+        (0, 1024, 1, usual),
+        (2, 4096, 16, &[1]),
+        (6, 65536, 1, &[1]),
+    ];
+    for (log, block_size, cluster, groups) in kinds {
+        for &group in groups {
             let first_data = u64::from(block_size == 1024);
-            let block = first_data + u64::from(group) * block_size * 8;
+            let block = first_data + u64::from(group) * block_size * 8 * cluster;
             let at = block * block_size;
             let Some(bytes) = reader.get(at, 1024)? else { continue };
             let right = bytes.u16(0x5a) == Some(group) && bytes.u32(0x18) == Some(log);

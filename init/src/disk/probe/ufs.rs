@@ -8,6 +8,9 @@ use crate::disk::source::{Answer, Bytes, Endian, Reader};
 /// Where superblocks are: UFS2 at 64 KiB, UFS1 at 8 KiB, floppies at 0, and "piggy" ones at 256 KiB.
 const PLACES: [u64; 3] = [65536, 8192, 0];
 const PIGGY: u64 = 256 << 10;
+/// Where newfs puts the copy of the first cylinder group (`fs_sblkno`), by format and size of a block: UFS1 of 8
+/// or 16 KiB and of 32 KiB, UFS2 of 8, 16, 32 and 64 KiB.
+const COPIES: [u64; 6] = [16384, 32768, 73728, 81920, 98304, 131_072];
 const LENGTH: usize = 1376;
 const MAGIC_AT: usize = 1372;
 const UFS2: u32 = 0x1954_0119;
@@ -23,9 +26,20 @@ pub(super) fn probe(reader: &Reader<'_>) -> Answer<SignatureReport> {
     Ok(None)
 }
 
-/// Asked only where nothing else was found: it costs a read of its own.
+/// Asked only where nothing else was found: it costs reads of its own.
 pub(super) fn remains(reader: &Reader<'_>) -> Answer<SignatureReport> {
-    at(reader, PIGGY)
+    if let Some(found) = at(reader, PIGGY)? {
+        return Ok(Some(found));
+    }
+    for place in COPIES {
+        let Some(mut found) = at(reader, place)? else { continue };
+        found.state = Some("damaged".into());
+        found.backups = vec![place];
+        found.repair = Some(format!("fsck_ffs -n -b {} DEV", place / 512));
+        found.notes.push(format!("the superblock is lost, a copy of it stands at byte {place}"));
+        return Ok(Some(found));
+    }
+    Ok(None)
 }
 
 fn at(reader: &Reader<'_>, place: u64) -> Answer<SignatureReport> {

@@ -90,6 +90,18 @@ fn is_boot_sector(b: &Bytes) -> bool {
     (named && jump) || fat
 }
 
+/// Whether what stands where the entries are can be nothing but entries: they lie on the disk, apart from one
+/// another, and what is not used is empty. Text and code never look so.
+fn is_sound(entries: &[Entry], sectors: u64) -> bool {
+    let mut used: Vec<&Entry> = entries.iter().filter(|e| e.used()).collect();
+    used.sort_by_key(|e| e.start);
+    let inside = used.iter().all(|e| e.start > 0 && e.start + e.count <= sectors);
+    let apart = used.iter().zip(used.iter().skip(1)).all(|(a, b)| a.start + a.count <= b.start);
+    let empty = |e: &Entry| (e.boot, e.kind, e.start, e.count) == (0, 0, 0, 0);
+    let marks = entries.iter().all(|e| matches!(e.boot, 0 | 0x80) && (e.used() || empty(e)));
+    !used.is_empty() && inside && apart && marks
+}
+
 /// Sector 0, when it ends in the mark of a boot record.
 pub(super) fn read(reader: &Reader<'_>) -> Answer<Mbr> {
     let Some(sector) = reader.get(0, 512)? else { return Ok(None) };
@@ -101,7 +113,7 @@ pub(super) fn read(reader: &Reader<'_>) -> Answer<Mbr> {
     Ok(Some(Mbr {
         id: sector.u32(440).unwrap_or(0),
         protective: entries.iter().any(|e| e.kind == PROTECTIVE),
-        boot_sector: is_boot_sector(&sector),
+        boot_sector: is_boot_sector(&sector) && !is_sound(&entries, reader.size() / reader.sector),
         entries,
     }))
 }
