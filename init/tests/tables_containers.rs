@@ -327,7 +327,9 @@ fn lvm_without_its_label_is_known_by_its_metadata() {
     assert_eq!(report.signatures[0].more["VG_NAME"], before.signatures[0].more["VG_NAME"]);
     let mut bytes = good.clone();
     bytes[512 + 40] ^= 1;
-    assert_eq!(look(&bytes).state.as_deref(), Some("damaged"));
+    let report = look(&bytes);
+    assert_eq!(report.state.as_deref(), Some("damaged"));
+    assert_eq!(report.signatures[0].more["VG_NAME"], before.signatures[0].more["VG_NAME"]);
     let mut bytes = good;
     bytes[4096 + 512..4096 + 65536].fill(0x20);
     let report = look(&bytes);

@@ -44,6 +44,11 @@ fn labelled(reader: &Reader<'_>, label: &Bytes, at: u64) -> Option<SignatureRepo
     if !whole {
         found.state = Some("damaged".into());
         found.notes.push("the checksum of the label is wrong".into());
+        // LVM takes it for none: what is said of it then holds, whose UUID is that of the metadata.
+        if let Ok(Some(left)) = remains(reader) {
+            found.notes.extend(left.notes.into_iter().skip(1));
+            (found.uuid, found.more, found.repair) = (left.uuid.or(found.uuid), left.more, left.repair);
+        }
         return Some(found);
     }
     found.state = Some("clean".into());
