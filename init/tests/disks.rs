@@ -135,3 +135,23 @@ fn no_bytes_make_a_probe_panic_or_read_on() {
         }
     }
 }
+
+#[test]
+fn several_are_looked_at_in_one_call_each_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (four, swap, none) = (path("four"), path("swap"), path("none"));
+    sh(&format!("truncate -s 16M {four} {swap}; mkfs.ext4 -q -L four {four}; mkswap {swap} >/dev/null"));
+    let probe = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rescue"));
+        let out = command.args(["probe", "--json"]).args(args).output().unwrap();
+        (out.status.code(), serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap())
+    };
+    let (status, one) = probe(&[&four]);
+    assert_eq!((status, one["type"].as_str()), (Some(0), Some("ext4")), "{one}");
+    let (status, all) = probe(&[&four, &swap, &four]);
+    assert_eq!((status, &all[&four], all[&swap]["type"].as_str()), (Some(0), &one, Some("swap")), "{all}");
+    // What is not there is said, and the others are looked at.
+    let (status, all) = probe(&[&four, &none]);
+    assert_eq!((status, &all[&four], all[&none]["result"].as_str()), (Some(1), &one, Some("unreadable")));
+}

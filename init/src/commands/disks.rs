@@ -175,8 +175,13 @@ fn jobs(disks: &[BlockReport], health: bool) -> Vec<Job> {
                 built.push(child);
             }
         }
-        if !devices.is_empty() {
-            jobs.push(Job::Probe(devices));
+        match devices.as_slice() {
+            [] => {}
+            // The kernel shows no partitions; if it has a table all the same, they are looked into at once.
+            [(path, _)] if block.children.is_empty() && block.partition.is_none() => {
+                jobs.push(Job::Image(path.clone()));
+            }
+            _ => jobs.push(Job::Probe(devices)),
         }
         for child in built {
             add(child, seen, jobs);

@@ -36,7 +36,7 @@ const SLOW: Duration = Duration::from_millis(150);
 pub(super) enum Job {
     /// Look what is on it, and on its partitions: path and bytes of a sector.
     Probe(Vec<(String, u64)>),
-    /// Look what is on it, and in the partitions of its table, as on an image.
+    /// Look what is on it, and in the partitions of its table, as on an image: where the kernel shows none.
     Image(String),
     /// Ask how it is.
     Health(String, Protocol),
@@ -197,9 +197,7 @@ fn thread_of(queue: &Mutex<VecDeque<(usize, Job)>>, events: &mpsc::Sender<(usize
                 }
             }
             Job::Image(path) => {
-                let report = look(Path::new(&path), |source| {
-                    probe::image(&Reader::new(source, block::sector_size(&source.0).unwrap_or(512)))
-                });
+                let report = look(Path::new(&path), super::probe::image);
                 say(&Said::Probe(path, report));
             }
             Job::Health(path, protocol) => {

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -9,7 +10,7 @@ use anyhow::Context;
 use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
 use super::disks_text::size;
-use super::disks_worker;
+use super::disks_worker::{self, Job};
 use super::net_disk::hear;
 use super::{Command, Usage};
 use crate::disk::{probe, source::Reader};
@@ -24,7 +25,7 @@ const MAX_REPORT: usize = 64 << 20;
 pub(super) const COMMAND: Command = Command {
     name: "probe",
     links: &[],
-    usage: "[--json] FILE|DEV",
+    usage: "[--json] FILE|DEV…",
     about: "what is on a device or an image",
     run,
 };
@@ -32,22 +33,48 @@ pub(super) const COMMAND: Command = Command {
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let json = args.iter().any(|a| a == "--json");
     let names: Vec<&String> = args.iter().filter(|a| *a != "--json").collect();
-    let [name] = names.as_slice() else {
-        return Err(Usage("one device or image is wanted".into()).into());
+    let mut reports: Vec<(&str, ProbeReport)> = Vec::new();
+    match names.as_slice() {
+        [] => return Err(Usage("a device or an image is wanted".into()).into()),
+        [name] => reports.push((name, one(name)?)),
+        // One process reads all of them, each with its own deadline.
+        names => {
+            let awake = names.iter().filter(|name| !is_suspended(name));
+            let jobs: Vec<Job> = awake.map(|name| Job::Image(name.to_string())).collect();
+            let found = disks_worker::run(&jobs, DEADLINE)?.probes;
+            for name in names {
+                // A name that was given twice is looked at once.
+                reports.push((name, found.get(*name).cloned().unwrap_or_else(|| suspended(name))));
+            }
+        }
+    }
+    let text = match (json, reports.as_slice()) {
+        (false, reports) => reports.iter().map(|(name, report)| describe(name, report, 0)).collect(),
+        (true, [(_, report)]) => serde_json::to_string_pretty(report)? + "\n",
+        (true, reports) => {
+            let by_name: BTreeMap<&str, &ProbeReport> = reports.iter().map(|(name, r)| (*name, r)).collect();
+            serde_json::to_string_pretty(&by_name)? + "\n"
+        }
     };
-    let report = if is_suspended(name) {
-        disks_worker::unreadable(format!("suspended: reads wait until `dmsetup resume {name}`"))
-    } else {
-        std::fs::metadata(name).with_context(|| format!("opening {name}"))?;
-        apart(|| disks_worker::look(Path::new(name), image))?
-    };
-    let text = if json { serde_json::to_string_pretty(&report)? + "\n" } else { describe(name, &report, 0) };
     // Who reads it may have read enough: `rescue probe … | head`.
     let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(if report.result == ProbeResult::Unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let unreadable = reports.iter().any(|(_, report)| report.result == ProbeResult::Unreadable);
+    Ok(if unreadable { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn image(source: &(File, u64)) -> ProbeReport {
+fn one(name: &str) -> anyhow::Result<ProbeReport> {
+    if is_suspended(name) {
+        return Ok(suspended(name));
+    }
+    std::fs::metadata(name).with_context(|| format!("opening {name}"))?;
+    apart(|| disks_worker::look(Path::new(name), image))
+}
+
+fn suspended(name: &str) -> ProbeReport {
+    disks_worker::unreadable(format!("suspended: reads wait until `dmsetup resume {name}`"))
+}
+
+pub(super) fn image(source: &(File, u64)) -> ProbeReport {
     probe::image(&Reader::new(source, block::sector_size(&source.0).unwrap_or(512)))
 }
 
