@@ -170,8 +170,8 @@ fn by_free_space(reader: &Reader<'_>) -> impl Iterator<Item = u64> + use<> {
 /// 1, 2, 4, 8, 16 or 32 of them, or groups of 1 TiB; on a RAID (`align_ag_geometry`) in whole stripe units, and
 /// one less where they would all begin on the same disk.
 fn usual_places(size: u64) -> Vec<u64> {
-    /// Stripe units in blocks: 16 KiB to 1 MiB.
-    const UNITS: [u64; 7] = [16, 128, 32, 64, 8, 4, 256];
+    /// Usual stripe units in blocks: 64, 128, 256 and 512 KiB.
+    const UNITS: [u64; 4] = [16, 32, 64, 128];
     const LARGEST: u64 = (1 << 28) - 1;
     let blocks = size / 4096;
     let mut places: Vec<u64> = (1..=5).map(|shift| blocks.div_ceil(1 << shift)).collect();
