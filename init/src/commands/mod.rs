@@ -6,6 +6,7 @@
 //!
 //! Exit status: 0 done, 1 it failed (one line on stderr says what, and what to do), 2 wrong usage.
 
+mod apart;
 mod assemble;
 mod beacon;
 mod completions;
@@ -38,6 +39,7 @@ mod sources_asking;
 mod sources_media;
 mod sources_metadata;
 mod sources_url;
+mod sources_vmware;
 mod sshd;
 mod status;
 mod systems;

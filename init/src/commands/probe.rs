@@ -11,11 +11,10 @@ use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
 use super::disks_text::size;
 use super::disks_worker::{self, Job};
-use super::net_disk::hear;
-use super::{Command, Usage};
+use super::{Command, Usage, apart};
 use crate::disk::{probe, source::Reader};
+use crate::sys::block;
 use crate::sys::files::read_trimmed;
-use crate::sys::{block, process};
 
 /// What a device may take to answer: longer than among others, for somebody asks for this one alone.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -67,7 +66,11 @@ fn one(name: &str) -> anyhow::Result<ProbeReport> {
         return Ok(suspended(name));
     }
     std::fs::metadata(name).with_context(|| format!("opening {name}"))?;
-    apart(|| disks_worker::look(Path::new(name), image))
+    let look = || serde_json::to_vec(&disks_worker::look(Path::new(name), image)).unwrap_or_default();
+    match apart::run(DEADLINE, MAX_REPORT, look) {
+        Ok(json) => serde_json::from_slice(&json).context("the process that reads it has failed"),
+        Err(error) => Ok(disks_worker::unreadable(error.to_string())),
+    }
 }
 
 fn suspended(name: &str) -> ProbeReport {
@@ -76,25 +79,6 @@ fn suspended(name: &str) -> ProbeReport {
 
 pub(super) fn image(source: &(File, u64)) -> ProbeReport {
     probe::image(&Reader::new(source, block::sector_size(&source.0).unwrap_or(512)))
-}
-
-/// Has a process of its own look: one that a dying disk holds in the kernel, where nothing ends it, is left
-/// behind.
-fn apart(look: impl FnOnce() -> ProbeReport) -> anyhow::Result<ProbeReport> {
-    let (here, there) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context("making a pipe")?;
-    let Some(child) = process::split().context("starting the process that reads it")? else {
-        drop(here);
-        let told = serde_json::to_vec(&look()).map(|json| File::from(there).write_all(&json));
-        std::process::exit(i32::from(!matches!(told, Ok(Ok(())))));
-    };
-    drop(there);
-    Ok(match hear(File::from(here), DEADLINE, MAX_REPORT) {
-        Ok(json) => serde_json::from_slice(&json).context("the process that reads it has failed")?,
-        Err(error) => {
-            process::end(child);
-            disks_worker::unreadable(error.to_string())
-        }
-    })
 }
 
 /// Whether it is a mapped device that answers nothing for now.

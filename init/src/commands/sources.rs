@@ -11,7 +11,9 @@ use rescue_schema::report::{BootReport, CredentialState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sources_asking::Asking;
-use super::{Command, Usage, drivers, https, modprobe, sources_media, sources_metadata, sources_url};
+use super::{
+    Command, Usage, drivers, https, modprobe, sources_media, sources_metadata, sources_url, sources_vmware,
+};
 use crate::creds::firmware::{self, Found};
 use crate::creds::part::Part;
 use crate::creds::{FW_CFG, SMBIOS, Said};
@@ -59,7 +61,17 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 fn look(root: &Path, all: &mut All) -> anyhow::Result<()> {
     let line = Cmdline::parse(&read_capped(&root.join("proc/cmdline"), 1 << 16).unwrap_or_default());
     let mut asking = Vec::new();
-    for begun in [sources_url::begin(root, &line, all.ours), sources_metadata::begin(root, &line)] {
+    // First of all, while there is one thread.
+    let host = sources_vmware::ask(root, &line);
+    let metadata = match host {
+        Some(said) if said.state != CredentialState::Absent => Err(Box::new(said)),
+        Some(said) => sources_metadata::begin(root, &line).map_err(|mut other| {
+            other.add([said.text]);
+            other
+        }),
+        None => sources_metadata::begin(root, &line),
+    };
+    for begun in [sources_url::begin(root, &line, all.ours), metadata] {
         match begun {
             Ok(begun) => {
                 all.add(begun.so_far.clone());

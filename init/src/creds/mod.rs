@@ -30,6 +30,7 @@ mod base64;
 pub mod command_line;
 pub mod device_url;
 pub mod firmware;
+pub mod guestinfo;
 pub mod media;
 pub mod merge;
 pub mod metadata;

@@ -42,5 +42,6 @@ pub mod stdio;
 pub mod time;
 pub mod tty;
 pub mod uevent;
+pub mod vmware;
 pub mod vsock;
 pub mod watch;

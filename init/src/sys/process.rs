@@ -60,11 +60,13 @@ pub fn split() -> io::Result<Option<u32>> {
     }
 }
 
-/// Ends a child, or leaves it behind where not even SIGKILL does.
-pub fn end(child: u32) {
+/// Waits for a child that is ending; one that is not is ended first, or left behind where not even SIGKILL does.
+pub fn end(child: u32, late: bool) {
     let child = Pid::from_raw(child.cast_signed());
-    let _ = kill(child, Signal::SIGKILL);
-    let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
+    if late {
+        let _ = kill(child, Signal::SIGKILL);
+    }
+    let _ = waitpid(child, late.then_some(WaitPidFlag::WNOHANG));
 }
 
 /// A child that has ended.

@@ -8,6 +8,8 @@ use crate::creds::nocloud;
 use crate::sys::cmdline::Cmdline;
 use crate::sys::files::read_capped;
 
+/// What is no service but a call to the host, which is asked elsewhere.
+pub const VMWARE: &str = "vmware";
 /// Longest text of the firmware that is read, and longest table of routes, in bytes.
 const MAX_TEXT: usize = 4096;
 const MAX_ROUTES: usize = 1 << 20;
@@ -120,6 +122,9 @@ impl Hints {
             return wanted;
         }
         for word in words {
+            if word == VMWARE {
+                continue;
+            }
             if let Some(dialect) = named(word) {
                 wanted.dialects.push(dialect);
             } else if word.contains("://") {

@@ -204,7 +204,7 @@ fn quoted_printable(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Unpacks gzip. Its check sum is not looked at: what carried it here has its own.
-fn gunzip(bytes: &[u8], most: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn gunzip(bytes: &[u8], most: usize) -> Result<Vec<u8>, String> {
     let damaged = || String::from("compressed, and damaged");
     let deflated = deflated(bytes).ok_or_else(damaged)?;
     miniz_oxide::inflate::decompress_to_vec_with_limit(deflated, most).map_err(|error| match error.status {

@@ -8,7 +8,7 @@
 //! To add a format: `translate/<format>.rs`, a caller, seeds in `init/fuzz/corpus/` and a row in the table of
 //! fuzz targets.
 
-mod archive;
+pub(super) mod archive;
 pub mod azure;
 pub mod cloud_config;
 pub mod digitalocean;
