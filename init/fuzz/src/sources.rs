@@ -13,7 +13,7 @@ use init::creds::systemd::{Credentials, translate};
 use init::creds::translate::{
     azure, cloud_config as config, digitalocean, gce, hetzner, ibm, openstack, oracle, scaleway,
 };
-use init::creds::{SMBIOS, Said, command_line, device_url, smbios as table};
+use init::creds::{SMBIOS, Said, command_line, device_url, guestinfo, smbios as table};
 use init::disk::source::Source;
 use init::sys::cmdline::Cmdline;
 use init::web::http::{Answer, Reader, date};
@@ -173,4 +173,31 @@ pub(crate) fn url(data: &[u8]) {
     if let Ok(wish) = device_url::wish(&Cmdline::parse(data)) {
         assert_ne!(wish.read(data).state, CredentialState::Found, "its own digest");
     }
+}
+
+/// What a host of VMware's says: an encoding, a NUL and a value; and whatever it answers to a call, a word each.
+pub(crate) fn guestinfo(data: &[u8]) {
+    let (encoding, value) = data.split_at(data.iter().position(|b| *b == 0).unwrap_or(0));
+    let value = value.strip_prefix(b"\0").unwrap_or(value);
+    for wanted in ["guestinfo.metadata", "guestinfo.userdata"] {
+        let said = guestinfo::read(&mut |name| {
+            Ok(match name.strip_prefix(wanted) {
+                Some("") => Some(value.to_vec()),
+                Some(_) => Some(encoding.to_vec()),
+                None => None,
+            })
+        });
+        if let Ok(Some(part)) = said {
+            check(part);
+        }
+    }
+    let mut words =
+        data.chunks_exact(4).map(|word| word.try_into().map(u32::from_le_bytes).unwrap_or_default());
+    let mut next = || words.next().unwrap_or_default();
+    let _ = guestinfo::variable(
+        &mut |registers| {
+            (registers.ebx, registers.ecx, registers.edx) = (next(), next() | 3 << 16, next());
+        },
+        "guestinfo.metadata",
+    );
 }

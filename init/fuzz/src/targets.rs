@@ -49,6 +49,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("dns", dns),
     ("names", names),
     ("url", sources::url),
+    ("guestinfo", sources::guestinfo),
     ("monitor", monitor),
     ("cmdline", cmdline),
     ("notice", notice),
