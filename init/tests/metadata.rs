@@ -54,7 +54,9 @@ impl Drop for Server {
 /// A cable, with the address of all services at its end, and no route to it.
 fn lab(name: &str) -> Lab {
     let lab = Lab::new(name, 1);
-    for address in ["10.0.0.1/24", "169.254.169.254/32", "169.254.42.42/32", "192.0.2.1/32"] {
+    for address in
+        ["10.0.0.1/24", "169.254.169.254/32", "169.254.42.42/32", "192.80.8.124/32", "192.0.2.1/32"]
+    {
         lab.at_server(&format!("addr add {address} dev s0"));
     }
     lab.at_client("link set c0 up");
@@ -149,6 +151,12 @@ fn every_service_is_asked_as_it_wants_to_be() {
             ("sys_vendor", "Scaleway"),
             "",
             "Scaleway at 169.254.42.42 on c0: device 11a2b3c4-5d6e-4f70-8a91-b2c3d4e5f607, logins root",
+        ),
+        (
+            "equinix",
+            ("sys_vendor", "Dell Inc."),
+            "rescue.metadata=equinix",
+            "Equinix Metal at 192.80.8.124 on c0: device c5ce85c5-1eef-4581-90b6-88a91e47e207, logins root, 0 host key(s), 3 link(s)",
         ),
         (
             "nocloud",

@@ -11,7 +11,7 @@ use init::creds::metadata::{DIALECTS, WELL_KNOWN};
 use init::creds::part::Part;
 use init::creds::systemd::{Credentials, translate};
 use init::creds::translate::{
-    azure, cloud_config as config, digitalocean, gce, hetzner, ibm, openstack, oracle, scaleway,
+    azure, cloud_config as config, digitalocean, equinix, gce, hetzner, ibm, openstack, oracle, scaleway,
 };
 use init::creds::{SMBIOS, Said, command_line, device_url, guestinfo, smbios as table};
 use init::disk::source::Source;
@@ -84,6 +84,7 @@ pub(crate) fn cloud(data: &[u8]) {
         digitalocean::droplet,
         hetzner::metadata,
         scaleway::conf,
+        equinix::metadata,
     ];
     translators.into_iter().filter_map(|translate| translate(data).ok()).for_each(check);
 }

@@ -1,6 +1,7 @@
 """Metadata services as they are, and as they should not be, at one address: server.py KIND ADDRESS.
 
-Each request is a line on stderr. Answers come from `translate/testdata` where a document is all there is.
+Each request is a line on stderr. Answers come from `translate/testdata` where a document is all there is, with the
+Ed25519 key that KEY holds in the place of theirs.
 """
 
 import json
@@ -13,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 KIND, ADDRESS = sys.argv[1:3]
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "../../src/creds/translate/testdata")
-KEY = os.environ.get("KEY", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ4tG0pZ7Jmq0bRZ6vYf3XQm2Wk1cN8uT5sLh0dEaPqO me@laptop")
+THEIRS = "AAAAC3NzaC1lZDI1NTE5AAAAIJ4tG0pZ7Jmq0bRZ6vYf3XQm2Wk1cN8uT5sLh0dEaPqO"
+KEY = os.environ.get("KEY", f"ssh-ed25519 {THEIRS} me@laptop")
 META = {"uuid": "8f3b1c52-0b1e-4a7c-9a52-5f1c9b6d7e01", "hostname": "db7.novalocal",
         "public_keys": {"mine": KEY + "\n"}, "keys": [{"name": "mine", "type": "ssh", "data": KEY}]}
 TOKEN = "AQAEAKdKeRNI8nGqXlhfLkkK2cK9Y3y2jCDsD_rA-mDbhkXR5gqJBQ=="
@@ -28,8 +30,8 @@ begun = time.monotonic()
 
 
 def data(name):
-    with open(os.path.join(DATA, name), "rb") as file:
-        return file.read()
+    with open(os.path.join(DATA, name), encoding="utf-8") as file:
+        return file.read().replace(THEIRS, KEY.split()[1])
 
 
 class Service(BaseHTTPRequestHandler):
@@ -103,7 +105,11 @@ class Service(BaseHTTPRequestHandler):
     def oracle(self):
         if self.headers.get("Authorization") != "Bearer Oracle":
             return self.say(403)
-        self.say(200, data("oracle.json"), kind="application/json") if self.path == "/opc/v2/instance/" else self.nothing()
+        if self.path != "/opc/v2/instance/":
+            return self.nothing()
+        instance = json.loads(data("oracle.json"))
+        instance["metadata"]["ssh_authorized_keys"] = KEY + "\n"
+        self.say(200, json.dumps(instance), kind="application/json")
 
     def digitalocean(self):
         self.say(200, data("digitalocean.json")) if self.path == "/metadata/v1.json" else self.nothing()
@@ -113,6 +119,9 @@ class Service(BaseHTTPRequestHandler):
 
     def scaleway(self):
         self.say(200, data("scaleway.json")) if self.path == "/conf?format=json" else self.nothing()
+
+    def equinix(self):
+        self.say(200, data("equinix.json"), kind="application/json") if self.path == "/metadata" else self.nothing()
 
     def nocloud(self):
         pages = {"/seed/meta-data": "instance-id: iid-7\nlocal-hostname: db7\n",

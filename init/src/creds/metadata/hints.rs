@@ -144,7 +144,7 @@ impl Hints {
             wanted.by_route = false;
             if wanted.dialects.is_empty() {
                 // Whoever answers there may speak either, and NoCloud is a folder of files.
-                wanted.dialects = DIALECTS.iter().filter(|d| d.by_route || d.marks.is_empty()).collect();
+                wanted.dialects = DIALECTS.iter().filter(|d| d.by_route || d.addresses.is_empty()).collect();
             }
         }
         if !wanted.dialects.is_empty() || !self.ours.is_empty() {
@@ -297,6 +297,7 @@ mod tests {
     fn the_command_line_names_it() {
         assert_eq!(names(&hints(&[], "ds=Ec2")), ["ec2"]);
         assert_eq!(names(&hints(&[], "ds=openstack;x=y")), ["openstack"]);
+        assert_eq!(names(&hints(&[("sys_vendor", "Dell Inc.")], "rescue.metadata=equinix")), ["equinix"]);
         let both = hints(&[], "rescue.metadata=openstack,ec2,http://[2001:db8::1]:8080/cloud/");
         assert_eq!(names(&both), ["openstack", "ec2"]);
         let at = both.at.unwrap();

@@ -7,7 +7,7 @@
 //! questions there and back, within limits of time and size, by [`http`].
 //!
 //! What is trusted is the address: one that no router carries any further, or one that whoever starts the machine has
-//! named. Nothing redirects elsewhere, and no name is looked up. Of several that answer, the first in the
+//! named, be it by the name of its service. Nothing redirects elsewhere, and no name is looked up. Of several that answer, the first in the
 //! table decides, also where what it says is refused: who answers nonsense lets nobody below it open a door.
 //!
 //! To add one: `metadata/<name>.rs` with a `DIALECT`, its row, and `translate/<name>.rs` with its document.
@@ -18,6 +18,7 @@ pub mod ask;
 mod azure;
 mod digitalocean;
 mod ec2;
+mod equinix;
 mod gce;
 mod hetzner;
 pub mod hints;
@@ -65,6 +66,7 @@ pub const DIALECTS: &[Dialect] = &[
     digitalocean::DIALECT,
     hetzner::DIALECT,
     scaleway::DIALECT,
+    equinix::DIALECT,
     nocloud::DIALECT,
 ];
 

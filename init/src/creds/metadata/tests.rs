@@ -44,7 +44,7 @@ fn none() -> Answer {
 type Whole = (&'static str, &'static str, Option<(&'static str, &'static str)>, &'static [u8]);
 
 /// What each answers as a whole, and what it wants to hear for it.
-const WHOLE: [Whole; 7] = [
+const WHOLE: [Whole; 8] = [
     (
         "gce",
         "/computeMetadata/v1/?recursive=true&alt=json",
@@ -72,6 +72,7 @@ const WHOLE: [Whole; 7] = [
         None,
         br#"{"uuid":"u","hostname":"db7","public_keys":{"a":"ssh-rsa A a"}}"#,
     ),
+    ("equinix", "/metadata", None, include_bytes!("../translate/testdata/equinix.json")),
 ];
 
 #[test]

@@ -14,6 +14,7 @@ pub mod cloud_config;
 pub mod digitalocean;
 mod draft;
 pub mod ec2;
+pub mod equinix;
 pub mod gce;
 pub mod hetzner;
 pub mod ibm;
