@@ -26,6 +26,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    "../scenarios/metadata_dialects.rs" metadata_dialects;
     "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
     "../scenarios/beacon.rs" beacon;

@@ -145,6 +145,7 @@ class Service(BaseHTTPRequestHandler):
         self.say(302, "", [("Location", self.path)])
 
     def hang(self):
+        print(self.requestline, file=sys.stderr, flush=True)
         time.sleep(600)
 
     def drip(self):
