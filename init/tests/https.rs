@@ -221,3 +221,53 @@ fn the_document_that_was_meant_is_fetched_and_no_other() {
         assert_eq!(said, format!("device_url: refused: {place}: HTTP 404"));
     }
 }
+
+/// What SoftLayer's service is, alone in a network where that name is this machine's.
+const SOFTLAYER: &str = r##"
+import http.server, os, ssl, subprocess, sys
+ANSWERS = {"getId": '47110815', "getHostname": '"db7"', "getDomain": '"example.net"',
+    "getUserMetadata": '"#cloud-config\\nssh_authorized_keys: [\\"' + sys.argv[5] + '\\"]\\n"'}
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        name = self.path.removeprefix("/rest/v3.1/SoftLayer_Resource_Metadata/").removesuffix(".json")
+        body = ANSWERS.get(name, "").encode()
+        self.send_response(200 if body else 404); self.send_header("Content-Length", str(len(body)))
+        self.end_headers(); self.wfile.write(body)
+    def log_message(self, *a): pass
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+server = http.server.HTTPServer(("127.0.0.1", 443), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = context.wrap_socket(server.socket, server_side=True)
+if os.fork() == 0:
+    server.serve_forever()
+server.socket.close()
+out = subprocess.run([sys.argv[3], "sources", "--root", sys.argv[4]], stdout=subprocess.PIPE).stdout
+sys.stdout.buffer.write(out); sys.stdout.flush()
+os.killpg(0, 15)
+"##;
+
+#[test]
+fn softlayers_service_is_asked_where_the_command_line_names_it() {
+    use std::os::unix::process::CommandExt;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    machine(folder, "api.service.softlayer.com");
+    std::fs::write(folder.join("etc/hosts"), "127.0.0.1 api.service.softlayer.com\n").unwrap();
+    std::fs::create_dir_all(folder.join("proc")).unwrap();
+    std::fs::write(folder.join("proc/cmdline"), "quiet rescue.metadata=softlayer\n").unwrap();
+    let net = r#"{"links":[{"name":"eth0","carrier":true,"addresses":["10.0.0.7/26"]}]}"#;
+    std::fs::write(folder.join("run/rescue/net.json"), net).unwrap();
+    let key = std::fs::read_to_string(folder.join("etc/ssh/ssh_host_ed25519_key.pub")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["-n", "python3", "-c", SOFTLAYER]).arg(folder.join("etc/ssl/certs/ca-certificates.crt"));
+    command.arg(folder.join("key.pem")).arg(env!("CARGO_BIN_EXE_rescue")).arg(folder).arg(key.trim());
+    // Its server ends with it.
+    let out = command.process_group(0).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let said =
+        text.lines().find(|line| line.starts_with("metadata service: ")).unwrap_or_else(|| panic!("{text}"));
+    let expected =
+        "metadata service: found: SoftLayer: device 47110815, logins root, 0 host key(s), 0 link(s)";
+    assert_eq!(said, expected, "{text}{}", String::from_utf8_lossy(&out.stderr));
+}

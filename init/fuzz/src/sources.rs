@@ -12,6 +12,7 @@ use init::creds::part::Part;
 use init::creds::systemd::{Credentials, translate};
 use init::creds::translate::{
     azure, cloud_config as config, digitalocean, equinix, gce, hetzner, ibm, openstack, oracle, scaleway,
+    softlayer,
 };
 use init::creds::{SMBIOS, Said, command_line, device_url, guestinfo, smbios as table};
 use init::disk::source::Source;
@@ -83,6 +84,7 @@ pub(crate) fn cloud(data: &[u8]) {
         oracle::instance,
         digitalocean::droplet,
         hetzner::metadata,
+        |bytes: &[u8]| softlayer::metadata(&[b"1".to_vec(), bytes.to_vec(), Vec::new(), bytes.to_vec()]),
         scaleway::conf,
         equinix::metadata,
     ];

@@ -38,6 +38,7 @@ mod sources;
 mod sources_asking;
 mod sources_media;
 mod sources_metadata;
+mod sources_softlayer;
 mod sources_url;
 mod sources_vmware;
 mod sshd;

@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sources_asking::Asking;
 use super::{
-    Command, Usage, drivers, https, modprobe, sources_media, sources_metadata, sources_url, sources_vmware,
+    Command, Usage, drivers, https, modprobe, sources_media, sources_metadata, sources_softlayer,
+    sources_url, sources_vmware,
 };
 use crate::creds::firmware::{self, Found};
 use crate::creds::part::Part;
@@ -64,6 +65,7 @@ fn look(root: &Path, all: &mut All) -> anyhow::Result<()> {
     // First of all, while there is one thread.
     let host = sources_vmware::ask(root, &line);
     let metadata = match host {
+        None if let Some(asking) = sources_softlayer::begin(root, &line, all.ours) => asking,
         Some(said) if said.state != CredentialState::Absent => Err(Box::new(said)),
         Some(said) => sources_metadata::begin(root, &line).map_err(|mut other| {
             other.add([said.text]);

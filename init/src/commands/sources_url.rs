@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rescue_schema::paths;
 use rescue_schema::report::NetReport;
+use zeroize::Zeroizing;
 
 use super::https;
 use super::sources_asking::Asking;
@@ -14,6 +15,7 @@ use crate::sys::cmdline::Cmdline;
 use crate::sys::files::read_capped;
 use crate::sys::log;
 use crate::sys::watch::Watch;
+use crate::web::url::Url;
 
 /// How long it is tried.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -31,19 +33,35 @@ pub(super) fn begin(root: &Path, line: &Cmdline, ours: bool) -> Result<Asking, B
     Asking::begin(so_far, move || fetch(&wish, &root, ours))
 }
 
-/// Tries until it is there, or cannot be what was meant.
 fn fetch(wish: &Wish, root: &Path, ours: bool) -> Said {
     let place = wish.place();
+    match patiently(&wish.url, &place, (root, ours), Instant::now() + PATIENCE) {
+        Ok((200, body)) => wish.read(&body),
+        Ok((status, _)) => Said::refused(DEVICE_URL, &format!("{place}: HTTP {status}")),
+        Err(why) => Said::refused(DEVICE_URL, &format!("{place}: {why}; given up")),
+    }
+}
+
+/// Asks until there is an answer that asking again would not change; its status and body. `place` is what the log
+/// calls it.
+///
+/// # Errors
+/// Why there was none in time.
+pub(super) fn patiently(
+    url: &Url,
+    place: &str,
+    (root, ours): (&Path, bool),
+    until: Instant,
+) -> Result<(u16, Zeroizing<Vec<u8>>), String> {
     let report = root.join(paths::NET_REPORT.trim_start_matches('/'));
     // The watch first: a change behind the look is then seen.
     let mut watch = report.parent().and_then(|folder| Watch::open(folder).ok());
-    let until = Instant::now() + PATIENCE;
     let mut wait = FIRST_WAIT;
     let mut why = "no network to fetch it by".to_string();
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Said::refused(DEVICE_URL, &format!("{place}: {why}; given up"));
+            return Err(why);
         }
         if !connected(&report) {
             match &mut watch {
@@ -52,10 +70,9 @@ fn fetch(wish: &Wish, root: &Path, ours: bool) -> Said {
             }
             continue;
         }
-        let failed = match https::get(&wish.url, root, ours) {
-            Ok((200, body)) => return wish.read(&body),
+        let failed = match https::get(url, root, ours) {
             Ok((status @ (408 | 425 | 429 | 500..), _)) => format!("HTTP {status}"),
-            Ok((status, _)) => return Said::refused(DEVICE_URL, &format!("{place}: HTTP {status}")),
+            Ok(answer) => return Ok(answer),
             Err(error) => format!("{error:#}"),
         };
         if failed != why {

@@ -5,7 +5,7 @@
 use super::base64;
 use super::media::drive::join;
 use super::part::{NetworkDocument, NetworkFormat, Part};
-use super::translate::{archive, cloud_config};
+use super::translate::{archive, cloud_config, json_of};
 use crate::sys::vmware::Registers;
 use crate::tree::{self, Node};
 
@@ -159,17 +159,7 @@ fn network(meta_data: &[u8]) -> Result<Option<Vec<u8>>, String> {
             let encoding = encoding.text().unwrap_or_default();
             decode(text.as_bytes(), encoding.as_bytes()).map(Some).map_err(|why| format!("network: {why}"))
         }
-        config => Ok(Some(json(config).to_string().into_bytes())),
-    }
-}
-
-/// The same in JSON, which YAML includes.
-fn json(node: &Node) -> serde_json::Value {
-    match node {
-        Node::Null => serde_json::Value::Null,
-        Node::Text(text) => text.clone().into(),
-        Node::List(items) => items.iter().map(json).collect(),
-        Node::Map(pairs) => pairs.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
+        config => Ok(Some(json_of(config).to_string().into_bytes())),
     }
 }
 

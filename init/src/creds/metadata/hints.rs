@@ -10,6 +10,8 @@ use crate::sys::files::read_capped;
 
 /// What is no service but a call to the host, which is asked elsewhere.
 pub const VMWARE: &str = "vmware";
+/// What is asked by HTTPS, and elsewhere as well.
+pub const SOFTLAYER: &str = "softlayer";
 /// Longest text of the firmware that is read, and longest table of routes, in bytes.
 const MAX_TEXT: usize = 4096;
 const MAX_ROUTES: usize = 1 << 20;
@@ -122,7 +124,7 @@ impl Hints {
             return wanted;
         }
         for word in words {
-            if word == VMWARE {
+            if [VMWARE, SOFTLAYER].contains(&word) {
                 continue;
             }
             if let Some(dialect) = named(word) {

@@ -21,6 +21,7 @@ pub mod ibm;
 pub mod openstack;
 pub mod oracle;
 pub mod scaleway;
+pub mod softlayer;
 
 use crate::sys::time::moment;
 use crate::tree::Node;
@@ -54,7 +55,7 @@ pub(super) fn utc(text: &str) -> Option<u64> {
 }
 
 /// A node as JSON, for those who read it as such: every scalar is a text.
-fn json_of(node: &Node) -> serde_json::Value {
+pub(crate) fn json_of(node: &Node) -> serde_json::Value {
     use serde_json::Value;
     match node {
         Node::Null => Value::Null,
