@@ -108,8 +108,11 @@ fn serve(folder: &Path, scheme: &str) -> (Ended, BufReader<std::process::ChildSt
 }
 
 fn begin(folder: &Path, host: &str, port: u16) -> (Ended, BufReader<std::process::ChildStdout>) {
-    let wishes = format!(r#"{{"url":"https://{host}:{port}/b?x=1","token":"t0ken"}}"#);
-    std::fs::write(folder.join("run/rescue/beacon.json"), wishes).unwrap();
+    begin_with(folder, &serde_json::json!({"url": format!("https://{host}:{port}/b?x=1"), "token": "t0ken"}))
+}
+
+fn begin_with(folder: &Path, wishes: &serde_json::Value) -> (Ended, BufReader<std::process::ChildStdout>) {
+    std::fs::write(folder.join("run/rescue/beacon.json"), wishes.to_string()).unwrap();
     let mut beacon = Command::new(env!("CARGO_BIN_EXE_rescue"));
     beacon.args(["beacon", "--root"]).arg(folder).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = beacon.spawn().unwrap();
@@ -178,6 +181,36 @@ fn nothing_is_said_to_a_server_of_another_name() {
         assert!(line.starts_with("not sent: "), "{line}");
         if line.contains("certificate") {
             break;
+        }
+    }
+}
+
+#[test]
+fn an_authority_that_is_pinned_is_the_only_one() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = folder.path();
+    machine(folder, "portal.example");
+    machine(other.path(), "portal.example");
+    let pem =
+        |folder: &Path| std::fs::read_to_string(folder.join("etc/ssl/certs/ca-certificates.crt")).unwrap();
+    let (right, wrong) = (pem(folder), pem(other.path()));
+    let (mut server, _heard, port) = serve(folder, "https");
+    server.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let url = format!("https://portal.example:{port}/b");
+    // The image's own would vouch for it.
+    for (ca, said) in
+        [(wrong.as_str(), "certificate"), ("none", "no certificate"), (right.as_str(), "HTTP 503")]
+    {
+        let (_beacon, mut out) = begin_with(folder, &serde_json::json!({"url": url, "ca": ca}));
+        // The server may not listen yet.
+        loop {
+            let mut line = String::new();
+            assert_ne!(out.read_line(&mut line).unwrap(), 0, "{said}");
+            assert!(line.starts_with("not sent: "), "{line}");
+            if line.contains(said) {
+                break;
+            }
+            assert!(line.contains("connecting"), "{said}: {line}");
         }
     }
 }

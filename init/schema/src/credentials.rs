@@ -119,6 +119,9 @@ pub struct Beacon {
     /// Sent along, to authenticate the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// Certificates of authorities, PEM: one of these must vouch for the server, instead of those of the web.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
 }
 
 /// One login.

@@ -81,7 +81,11 @@ fn prepare(root: &Path) -> anyhow::Result<Errand> {
     let keys = host_keys::load_or_generate(&at(paths::HOST_KEYS))?;
     let body = body(root).to_string();
     let (signature, _) = host_keys::sign(&keys, NAMESPACE, body.as_bytes())?;
-    Ok(Errand { beacon, body, signature, around: Surroundings::observe(root) })
+    let mut around = Surroundings::observe(root);
+    if let Some(roots) = &beacon.ca {
+        around = around.pinned(roots);
+    }
+    Ok(Errand { beacon, body, signature, around })
 }
 
 /// What is said: what this boot has come to.

@@ -34,6 +34,8 @@ pub struct Surroundings {
     hosts: Vec<u8>,
     /// Authorities that the image has beside those of the web, PEM.
     pub(super) roots: Vec<u8>,
+    /// Whether those are the only ones.
+    pub(super) pinned: bool,
 }
 
 impl Surroundings {
@@ -45,7 +47,14 @@ impl Surroundings {
             servers: names::settings(&read("etc/resolv.conf")).servers,
             hosts: read("etc/hosts"),
             roots: read("etc/ssl/certs/ca-certificates.crt"),
+            pinned: false,
         }
+    }
+
+    /// The same where these authorities alone, PEM, are trusted.
+    #[must_use]
+    pub fn pinned(self, roots: &str) -> Self {
+        Self { roots: roots.into(), pinned: true, ..self }
     }
 }
 
