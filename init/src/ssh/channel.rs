@@ -1,6 +1,7 @@
 //! One session of a connection: what the client asks for before it starts, and its life once it has.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ const MAX_VARIABLE: usize = 4096;
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
 /// How long the last words of a hung-up session are taken.
 pub(super) const HANG_UP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a terminal whose first process has ended may take to bring the next of what was written to it: the
+/// kernel passes that on in its own time.
+const TERMINAL_QUIET: Duration = Duration::from_millis(250);
 
 /// A session channel.
 pub(super) struct Channel {
@@ -48,6 +52,7 @@ pub(super) struct Running {
     hung_up: Notify,
     /// Said when the last of it is over.
     over: Notify,
+    done: AtomicBool,
 }
 
 impl Channel {
@@ -112,6 +117,7 @@ impl Channel {
             end: tokio::sync::Mutex::new(Some(ready::register(next()?)?)),
             hung_up: Notify::new(),
             over: Notify::new(),
+            done: AtomicBool::new(false),
         });
         let greeting = if greeting { Some((next()?, next()?)) } else { None };
         self.running = Some(Arc::clone(&running));
@@ -165,6 +171,11 @@ impl Running {
         self.hung_up.notify_one();
     }
 
+    /// Whether the session is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
     /// Waits until the session is over: its process has ended, or has been left to itself.
     pub(super) async fn over(&self) {
         self.over.notified().await;
@@ -209,18 +220,21 @@ async fn serve(
         if let Some((output, end)) = greeting {
             greet(output, end, writer).await;
         }
+        let left = Left::default();
         let drained = async {
-            let error = async {
-                if let Some(error) = &outputs.error {
-                    flow::output(error, writer, Some(1)).await;
+            match &outputs.error {
+                Some(error) => {
+                    let error = flow::output(error, writer, Some(1));
+                    tokio::join!(flow::output(&outputs.output, writer, None), error);
                 }
-            };
-            tokio::join!(flow::output(&outputs.output, writer, None), error);
+                None => left.output(&outputs.output, writer).await,
+            }
         };
         let ended = async {
             if let Some(end) = running.exit().await {
                 tell(end, &handle, writer).await;
             }
+            left.say();
         };
         tokio::join!(drained, ended);
         let _ = writer.eof().await;
@@ -234,7 +248,42 @@ async fn serve(
             running.exit().await;
         }
     }
+    running.done.store(true, Ordering::Release);
     running.over.notify_one();
+}
+
+/// Whether the first process on a terminal has ended. The kernel has hung the terminal up then: whoever else holds
+/// it can write no more to it, and would keep the client waiting for nothing.
+#[derive(Default)]
+struct Left {
+    ended: AtomicBool,
+    wake: Notify,
+}
+
+impl Left {
+    fn say(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// As [`flow::output`], until what was written before has come through.
+    async fn output(&self, end: &AsyncFd<OwnedFd>, writer: &Writer) {
+        let mut buffer = Vec::new();
+        loop {
+            let data = if self.ended.load(Ordering::Acquire) {
+                tokio::time::timeout(TERMINAL_QUIET, flow::read(end, &mut buffer)).await.ok()
+            } else {
+                tokio::select! {
+                    data = flow::read(end, &mut buffer) => Some(data),
+                    () = self.wake.notified() => continue,
+                }
+            };
+            let Some(Ok(Some(data))) = data else { return };
+            if writer.data_bytes(data).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Takes what a hung-up process still says, until it has ended: one that cleans up after SIGHUP, or

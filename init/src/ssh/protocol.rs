@@ -197,6 +197,8 @@ impl Handler for Protocol {
         let (_, writer) = channel.split();
         let full = {
             let mut state = self.shared.lock();
+            // A session that has ended counts no more; where the server closed first, nothing else tells of it.
+            state.channels.retain(|_, channel| !channel.running().is_some_and(|running| running.is_over()));
             let full = !state.admitted || state.channels.len() >= policy::MAX_SESSIONS;
             if !full {
                 state.channels.insert(writer.id(), Channel::new(Arc::new(writer)));

@@ -108,6 +108,31 @@ fn local_forwarding_carries_both_directions_to_their_own_ends() {
     assert_eq!(exchange(connected(closed), b"x"), b"");
 }
 
+/// The client closes its channel at once where the other direction has ended already.
+#[test]
+fn what_was_sent_before_a_forwarded_connection_is_closed_arrives_at_one_who_reads_late() {
+    let server = Server::start();
+    let (listener, port) = (TcpListener::bind("127.0.0.1:0").unwrap(), free_port());
+    let target = listener.local_addr().unwrap().port();
+    let _ssh = server.forwarding(&["-L", &format!("{port}:127.0.0.1:{target}")]);
+    let mut near = connected(port);
+    let (mut far, _) = listener.accept().unwrap();
+    far.shutdown(Shutdown::Write).unwrap();
+    let data: Vec<u8> = (0..8_000_000u32).map(|n| ((n * 7) >> 3).to_le_bytes()[0]).collect();
+    let sent = data.clone();
+    let writing = std::thread::spawn(move || near.write_all(&sent).unwrap());
+    // Until what is under way fills all that lies between, or is all of it.
+    std::thread::sleep(Duration::from_secs(2));
+    far.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let (mut got, mut piece) = (Vec::new(), vec![0; 16 << 10]);
+    while let Ok(length @ 1..) = far.read(&mut piece) {
+        got.extend_from_slice(&piece[..length]);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    writing.join().unwrap();
+    assert!(got == data, "{} of {} bytes arrived", got.len(), data.len());
+}
+
 #[test]
 fn a_forwarded_connection_that_does_not_read_holds_up_no_other() {
     let server = Server::start();

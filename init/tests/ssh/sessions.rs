@@ -167,6 +167,34 @@ fn sessions_share_a_connection_and_neither_waits_for_the_other() {
 }
 
 #[test]
+fn sessions_that_have_ended_count_no_more() {
+    let server = Server::start();
+    let socket = format!("ControlPath={}", server.file("mux").display());
+    let mut master = server.ssh(&["-M", "-N", "-o", &socket]).spawn().unwrap();
+    until("the master is there", || server.file("mux").exists());
+    // More than a connection may have at once, as ansible has them one after the other.
+    for n in 0..150 {
+        let output = server.ssh(&["-o", &socket, "--", &format!("echo {n}")]).output().unwrap();
+        assert_eq!(text(&output.stdout), format!("{n}\n"), "{}", text(&output.stderr));
+    }
+    assert!(server.ssh(&["-o", &socket, "-O", "exit", "--"]).status().unwrap().success());
+    let _ = master.wait();
+}
+
+#[test]
+fn a_terminal_ends_with_its_first_process_whoever_else_holds_it() {
+    let server = Server::start();
+    let output =
+        server.ssh(&["-tt", "--", "(trap '' HUP; exec sleep 600) & echo pid=$!; seq 20000; sleep 0.5"]);
+    let output = { output }.stdin(Stdio::null()).output().unwrap();
+    let shown = text(&output.stdout).replace('\r', "");
+    let pid = shown.lines().find_map(|line| line.strip_prefix("pid=")).unwrap_or_else(|| panic!("{shown}"));
+    assert!(shown.ends_with("19999\n20000\n"), "{shown}");
+    // The client has not waited for it.
+    assert!(server.run(&format!("kill {pid}")).status.success(), "the other has ended by itself");
+}
+
+#[test]
 fn a_background_process_loses_no_output_and_delays_no_end_without_it() {
     let server = Server::start();
     // The client gives up before.

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use russh::server::Handle;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,6 +11,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use super::super::flow::{self, Input, Kind, Writer};
+
+/// How long the other side may take to read what a client sent that has closed its channel, and to close.
+const LINGER: Duration = Duration::from_secs(300);
 
 /// A forwarded connection, from when its channel is known.
 pub(crate) struct Stream {
@@ -25,9 +29,9 @@ impl Default for Stream {
 }
 
 impl Stream {
-    /// The client has closed the channel, or is gone.
+    /// The client has closed the channel: what it sent before is still delivered.
     pub(super) fn hang_up(&self) {
-        self.input.close();
+        self.input.end();
         self.closed.notify_one();
     }
 
@@ -45,6 +49,11 @@ impl Stream {
         tokio::select! {
             ((), ()) = async { tokio::join!(back, self.input.pump(handle, writer)) } => {}
             () = self.closed.notified() => {
+                // What comes back has nowhere to go. It is read until the other side has closed: a socket that is
+                // closed with something unread throws away what it still has to send.
+                let both = async { tokio::join!(self.input.pump(handle, writer), flow::discard(&socket)) };
+                let _ = tokio::time::timeout(LINGER, both).await;
+                self.input.close();
                 let _ = shutdown(socket.get_ref(), Shutdown::Both);
                 return;
             }
