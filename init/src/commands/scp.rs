@@ -15,7 +15,10 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let mut options = Options::default();
     let (mut to, mut from) = (false, false);
     let mut paths: Vec<PathBuf> = Vec::new();
-    let mut parser = lexopt::Parser::from_args(args);
+    // Names of files are bytes: as they came, not as text.
+    let mut given: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let own = given.split_off(given.len().saturating_sub(args.len()));
+    let mut parser = lexopt::Parser::from_args(own);
     while let Some(argument) = parser.next().map_err(|e| Usage(e.to_string()))? {
         match argument {
             Short('t') => to = true,

@@ -1,6 +1,7 @@
 //! Files: sftp, scp in both its protocols, rsync, and what libraries do with SFTP.
 
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -197,6 +198,22 @@ fn a_tree_is_copied_there_and_back_by_both_protocols_of_scp() {
             .arg(format!("root@127.0.0.1:{}", server.file("long").display()));
         said(&scp.output().unwrap());
         assert_eq!(std::fs::read(server.file("long")).unwrap(), b"short");
+        // A name is bytes.
+        let odd = OsString::from_vec([name.as_bytes(), b"-caf\xe9"].concat());
+        let target = [b"root@127.0.0.1:", server.file("").as_os_str().as_bytes(), odd.as_bytes()].concat();
+        said(
+            &server
+                .files("scp")
+                .args(&more)
+                .arg(server.file("short"))
+                .arg(OsStr::from_bytes(&target))
+                .output()
+                .unwrap(),
+        );
+        assert_eq!(std::fs::read(server.file("").join(&odd)).unwrap(), b"short", "{name}");
+        let mut ssh = server.ssh(&["--"]);
+        ssh.arg(OsString::from_vec([b"printf %s ", odd.as_bytes()].concat()));
+        assert_eq!(ssh.output().unwrap().stdout, odd.as_bytes());
         let mut scp = server.files("scp");
         scp.args(&more)
             .arg(format!("root@127.0.0.1:{}", server.file("no-such").display()))
