@@ -67,11 +67,8 @@ fn look(root: &Path, all: &mut All) -> anyhow::Result<()> {
     let metadata = match host {
         None if let Some(asking) = sources_softlayer::begin(root, &line, all.ours) => asking,
         Some(said) if said.state != CredentialState::Absent => Err(Box::new(said)),
-        Some(said) => sources_metadata::begin(root, &line).map_err(|mut other| {
-            other.add([said.text]);
-            other
-        }),
-        None => sources_metadata::begin(root, &line),
+        Some(said) => sources_metadata::begin(root, &line, vec![said.text]),
+        None => sources_metadata::begin(root, &line, Vec::new()),
     };
     for begun in [sources_url::begin(root, &line, all.ours), metadata] {
         match begun {

@@ -24,8 +24,10 @@ const NETWORK: Duration = Duration::from_secs(180);
 const MAX_REPORT: usize = 1 << 20;
 
 /// Begins to ask, where something says that there may be somebody to ask; else, what there is to say.
-pub(super) fn begin(root: &Path, line: &Cmdline) -> Result<Asking, Box<Said>> {
-    let Wanted { dialects, by_route, at, remarks } = Hints::observe(root, line).wanted();
+/// `known` is what was asked and ignored before.
+pub(super) fn begin(root: &Path, line: &Cmdline, known: Vec<String>) -> Result<Asking, Box<Said>> {
+    let Wanted { dialects, by_route, at, mut remarks } = Hints::observe(root, line).wanted();
+    remarks.extend(known);
     let titles: Vec<&str> = dialects.iter().map(|dialect| dialect.title).collect();
     let mut so_far = match titles.as_slice() {
         [] => Said::absent(

@@ -17,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 const MAX_SAID: usize = 4 << 20;
 /// What it is called.
 const PLACE: &str = "VMware guestinfo";
+const NOBODY: &str = "the firmware says VMware, and no such host answers";
 
 /// Asks; `None` where there is nobody to ask. For a process with one thread.
 pub(super) fn ask(root: &Path, line: &Cmdline) -> Option<Said> {
@@ -28,16 +29,14 @@ pub(super) fn ask(root: &Path, line: &Cmdline) -> Option<Said> {
         return None;
     }
     let said = apart::run(LIMIT, MAX_SAID, || serde_json::to_vec(&here()).unwrap_or_default());
-    let said = said.map_err(|error| error.to_string()).and_then(|json| {
-        serde_json::from_slice::<Said>(&json).map_err(|_| "the host does not answer as VMware's do".into())
-    });
+    let said = said
+        .map_err(|error| error.to_string())
+        .and_then(|json| serde_json::from_slice::<Said>(&json).map_err(|_| NOBODY.into()));
     Some(said.unwrap_or_else(|why| Said::absent(METADATA, &format!("{PLACE}: {why}"))).checked())
 }
 
 /// In a process of its own: a call ends it where there is no such host.
 fn here() -> Said {
-    // Where the kernel is locked down the port stays closed, which is nothing to VMware.
-    let _ = vmware::allow();
     if !guestinfo::answers(&mut vmware::call) {
         return Said::absent(
             METADATA,
