@@ -51,6 +51,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("url", sources::url),
     ("guestinfo", sources::guestinfo),
     ("monitor", monitor),
+    ("connection", connection),
     ("cmdline", cmdline),
     ("notice", notice),
     ("kmsg", kmsg),
@@ -98,6 +99,11 @@ pub(crate) const TARGETS: &[Target] = &[
 /// What a connection's process sends to its monitor, and what it is told.
 fn monitor(data: &[u8]) {
     ssh::monitor::messages::reread(data);
+}
+
+/// A client's packets: before and behind the exchange of keys, before and behind the login.
+fn connection(data: &[u8]) {
+    let _ = ssh::monitor::rehearsal::converse(data);
 }
 
 /// What the rescued machine is told. Whatever is accepted can be planned.

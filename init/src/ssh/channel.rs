@@ -163,6 +163,15 @@ impl Running {
         let _ = self.writer.close().await;
     }
 
+    /// The client has closed the channel. One that has said before that it sends no more has left a command to
+    /// itself, which takes what was sent; any other has hung up.
+    pub(super) fn closed(&self) {
+        match !self.interactive && self.input.has_ended() {
+            true => self.hung_up.notify_one(),
+            false => self.hang_up(),
+        }
+    }
+
     /// The client is gone: what runs is told so, as by a line that is cut.
     pub(super) fn hang_up(&self) {
         self.monitor.tell(&Request::HangUp { session: self.session });

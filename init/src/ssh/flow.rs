@@ -122,6 +122,11 @@ impl Input {
         }
     }
 
+    /// Whether the client has said that it sends no more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
     /// Drops the process's input and what waits for it.
     pub(super) fn close(&self) {
         let mut state = self.lock();

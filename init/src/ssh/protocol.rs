@@ -297,7 +297,7 @@ impl Handler for Protocol {
         }
         let channel = self.shared.lock().channels.remove(&id);
         if let Some(running) = channel.as_ref().and_then(Channel::running) {
-            running.hang_up();
+            running.closed();
         }
         Ok(())
     }

@@ -76,6 +76,30 @@ print("exit", channel.recv_exit_status())
 }
 
 #[test]
+fn a_command_that_has_all_its_input_is_left_to_it_when_its_channel_is_closed() {
+    let server = Server::start();
+    let script = r#"
+import paramiko, os, sys, time
+client = paramiko.SSHClient()
+client.load_host_keys(sys.argv[3])
+client.connect("127.0.0.1", int(sys.argv[1]), "admin", key_filename=sys.argv[2], allow_agent=False, look_for_keys=False)
+channel = client.get_transport().open_session()
+channel.exec_command("sleep 1; cat >%s; echo whole >%s.done" % (sys.argv[4], sys.argv[4]))
+channel.sendall(b"x" * 1500000)
+channel.shutdown_write()
+channel.close()
+while not os.path.exists(sys.argv[4] + ".done"): time.sleep(0.05)
+print(os.path.getsize(sys.argv[4]))
+"#;
+    let output = Command::new("timeout")
+        .args(["60", "/usr/bin/python3", "-c", script, &server.address.port().to_string()])
+        .args([server.file("id"), server.file("known_hosts"), server.file("taken")])
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stdout), "1500000\n", "{}", text(&output.stderr));
+}
+
+#[test]
 fn questions_whether_the_server_is_there_are_answered() {
     let server = Server::start();
     let args = ["-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "--", "sleep 4; echo here"];

@@ -25,6 +25,8 @@ mod login;
 pub mod messages;
 mod ration;
 mod record;
+#[doc(hidden)]
+pub mod rehearsal;
 mod start;
 
 pub(super) use client::Client;
