@@ -1,7 +1,7 @@
 //! Bonds and VLANs of `rescue netd` against a peer that is bonded as well, in network namespaces.
 //!
-//! They want a kernel with `bonding`, `8021q` and `dummy`, which that of a build machine may lack: run
-//! them with `cargo test -p init --test net_bond -- --ignored` where it has them.
+//! They want a kernel with `bonding`, `8021q` and `dummy`, which that of a build machine may lack: the scenario
+//! `net_bonds` runs them on that of an image.
 
 mod netlab;
 

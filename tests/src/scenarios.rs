@@ -27,6 +27,7 @@ macro_rules! scenarios {
 
 scenarios! {
     "../scenarios/metadata_dialects.rs" metadata_dialects;
+    "../scenarios/net_bonds.rs" net_bonds;
     "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
     "../scenarios/beacon.rs" beacon;
