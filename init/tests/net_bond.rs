@@ -213,15 +213,8 @@ fn a_lease_over_a_bond_goes_on_over_the_port_that_is_left() {
     let mut lab = Lab::new("lease", 2);
     switch(&lab);
     lab.at_server("addr add 10.9.0.1/24 dev agg");
-    let log = std::fs::File::create(lab.path("dnsmasq.log")).unwrap();
-    let server = std::process::Command::new("ip")
-        .args(["netns", "exec", &lab.server, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0"])
-        .args(["--no-resolv", "--no-hosts", "--interface=agg", "--no-ping", "--dhcp-authoritative"])
-        .args(["--dhcp-range=10.9.0.50,10.9.0.60,2m", "--dhcp-option-force=58,3"])
-        .arg(format!("--dhcp-leasefile={}", lab.path("leases").display()))
-        .stderr(log)
-        .spawn();
-    let server = server.expect("starting dnsmasq");
+    let more = ["--interface=agg", "--dhcp-authoritative", "--dhcp-range=10.9.0.50,10.9.0.60,2m"];
+    lab.dnsmasq(&[&more[..], &["--dhcp-option-force=58,3"]].concat(), "DHCP, IP range");
     lab.wish(&format!(
         r#"{{"links":[{CARDS},{{"id":"bond0","dhcp4":true,"accept_ra":false,
             "type":{{"bond":{{"links":["a","b"],"mode":"802.3ad","lacp_fast":true}}}}}}]}}"#
@@ -232,12 +225,10 @@ fn a_lease_over_a_bond_goes_on_over_the_port_that_is_left() {
     lab.until("both ports", |lab| lab.at_client("-d link show bond0").contains("ad_num_ports 2"));
     lab.at_server("link set s0 down");
     lab.until("loss of the port", |lab| !lab.link("c0").carrier);
-    let acks =
-        |lab: &Lab| std::fs::read_to_string(lab.path("dnsmasq.log")).unwrap().matches("DHCPACK").count();
+    let acks = |lab: &Lab| lab.file("dnsmasq.log").matches("DHCPACK").count();
     let before = acks(&lab);
     lab.until("renewal over the other port", |lab| acks(lab) > before);
     assert!(lab.reaches(&address));
     // Nobody asked on a port of the bond.
     assert!(!lab.link("c0").state.contains("lease") && !lab.link("c1").state.contains("lease"));
-    netlab::end(Some(server));
 }

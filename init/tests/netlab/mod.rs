@@ -24,6 +24,7 @@ pub struct Lab {
     pub server: String,
     pub client: String,
     pub folder: tempfile::TempDir,
+    servers: Vec<Child>,
     netd: Option<Child>,
 }
 
@@ -36,6 +37,7 @@ impl Lab {
             server: format!("{name}-s{id}"),
             client: format!("{name}-c{id}"),
             folder: tempfile::tempdir().unwrap(),
+            servers: Vec::new(),
             netd: None,
         };
         std::fs::create_dir_all(lab.path("root/etc")).unwrap();
@@ -93,8 +95,54 @@ impl Lab {
             .unwrap()
     }
 
+    /// Whether netd runs.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.netd.as_mut().map(Child::try_wait), Some(Ok(None)))
+    }
+
+    /// Starts a server at its end of the cables and waits until its log, `<program>.log`, says once more that it
+    /// is ready.
+    pub fn serve(&mut self, program: &str, args: &[&str], ready: &str) {
+        let name = format!("{program}.log");
+        let log = File::options().append(true).create(true).open(self.path(&name)).unwrap();
+        let said = |lab: &Self| lab.file(&name).matches(ready).count();
+        let before = said(self);
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.server, program])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("starting {program} by `ip netns exec`: {e}"));
+        self.servers.push(child);
+        self.until(program, |lab| said(lab) > before);
+    }
+
+    /// dnsmasq, which serves leases and nothing else.
+    pub fn dnsmasq(&mut self, more: &[&str], ready: &str) {
+        let leases = format!("--dhcp-leasefile={}", self.path("leases").display());
+        let ours =
+            ["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=0", "--no-ping"];
+        self.serve("dnsmasq", &[&ours[..], &[&leases], more].concat(), ready);
+    }
+
+    /// The servers end in order, as by their administrator.
+    pub fn stop_serving(&mut self) {
+        for mut child in self.servers.drain(..) {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+
+    /// What a file of the lab's folder says; nothing where it is not there.
+    pub fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path("netd.log")).unwrap_or_default()
+        self.file("netd.log")
     }
 
     pub fn report(&self) -> NetReport {
@@ -104,6 +152,24 @@ impl Lab {
 
     pub fn link(&self, name: &str) -> LinkReport {
         self.report().links.into_iter().find(|link| link.name == name).unwrap_or_default()
+    }
+
+    /// The first link, where there is but one cable.
+    pub fn card(&self) -> LinkReport {
+        self.report().links.into_iter().next().unwrap_or_default()
+    }
+
+    /// The first address of [`Lab::card`].
+    pub fn address(&self) -> Option<String> {
+        self.card().addresses.into_iter().next()
+    }
+
+    /// Hundredths of a second of CPU that netd has used.
+    pub fn ticks(&self) -> u64 {
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.netd.as_ref().unwrap().id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 
     /// Memory of its own in KiB. What is mapped of the program itself is counted where it is a release:
@@ -145,14 +211,12 @@ impl Lab {
         let start = Instant::now();
         while !met(self) {
             if start.elapsed() > PATIENCE {
-                panic!(
-                    "no {what}\nnetd:\n{}\nreport: {:#?}\nkernel:\n{}",
-                    self.log(),
-                    self.report(),
-                    self.at_client("addr")
-                );
+                let logs = ["netd.log", "dnsmasq.log", "radvd.log", "dhcpd.log"];
+                let logs: String = logs.map(|name| format!("{name}:\n{}", self.file(name))).concat();
+                let kernel = ["addr", "route", "-6 route"].map(|what| self.at_client(what)).concat();
+                panic!("no {what}\n{logs}\nreport: {:#?}\nkernel:\n{kernel}", self.report());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
@@ -227,6 +291,7 @@ pub fn enter(name: &str) -> std::io::Result<()> {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        self.stop_serving();
         self.kill();
         for name in [&self.server, &self.client] {
             let _ = Command::new("ip").args(["netns", "del", name]).status();
