@@ -12,15 +12,18 @@ const FOLDER: &str = "etc/sysconfig/network/";
 pub(super) fn translate(files: &[File]) -> Result {
     let mut draft = Draft::default();
     let named = |f: &File| f.path.strip_prefix(FOLDER).unwrap_or(&f.path).to_string();
-    for file in files {
-        let name = named(file);
-        let Some(id) = name.strip_prefix("ifcfg-").filter(|id| !id.contains('~') && !id.ends_with(".bak"))
-        else {
-            continue;
-        };
-        if !matches!(id, "lo" | "") {
-            interface(&mut draft, id, &shell::parse(&file.bytes));
-        }
+    let read: Vec<(String, Variables)> = files
+        .iter()
+        .filter_map(|file| {
+            let name = named(file);
+            let id = name.strip_prefix("ifcfg-").filter(|id| !id.contains('~') && !id.ends_with(".bak"))?;
+            (!matches!(id, "lo" | "")).then(|| (id.to_string(), shell::parse(&file.bytes)))
+        })
+        .collect();
+    let ports: Vec<&str> =
+        read.iter().flat_map(|(_, v)| text::words(v.get("BRIDGE_PORTS").unwrap_or_default())).collect();
+    for (id, variables) in &read {
+        interface(&mut draft, id, variables, ports.contains(&id.as_str()));
     }
     for file in files {
         let name = named(file);
@@ -39,7 +42,9 @@ pub(super) fn translate(files: &[File]) -> Result {
     draft.finish()
 }
 
-fn interface(draft: &mut Draft, id: &str, variables: &Variables) {
+/// `is_port` where another file names it as a port of its bridge: cloud-init writes BRIDGE=yes into those of the
+/// ports.
+fn interface(draft: &mut Draft, id: &str, variables: &Variables, is_port: bool) {
     let at = format!("ifcfg-{id}");
     let get = |key: &str| variables.get(key);
     if matches!(get("STARTMODE"), Some("off" | "manual")) {
@@ -54,7 +59,7 @@ fn interface(draft: &mut Draft, id: &str, variables: &Variables) {
             ports.iter().for_each(|(_, port)| draft::port(&mut bond.links, port));
             draft::bond_options(bond, notes, &at, get("BONDING_MODULE_OPTS").unwrap_or_default());
         });
-    } else if variables.flag("BRIDGE") == Some(true) {
+    } else if get("BRIDGE_PORTS").is_some() || (variables.flag("BRIDGE") == Some(true) && !is_port) {
         draft.bridge(id, |bridge, _| {
             text::words(get("BRIDGE_PORTS").unwrap_or_default())
                 .for_each(|p| draft::port(&mut bridge.links, p));

@@ -137,7 +137,11 @@ fn build(draft: &mut Draft, profile: &Profile, profiles: &[Profile]) {
             draft.edit(id, |link, notes| {
                 let card = profile.section(&["ethernet", "802-3-ethernet"]);
                 let by = profile.section(&["match"]);
-                link.mac = card.get("mac-address").and_then(text::mac);
+                let address = card.get("mac-address");
+                link.mac = address.and_then(text::mac);
+                if let Some(address) = address.filter(|_| link.mac.is_none()) {
+                    notes.wrong(format!("{at} [ethernet] mac-address"), address, "MAC address");
+                }
                 let name = connection.get("interface-name").or_else(|| by.get("interface-name"));
                 link.path = by
                     .get("path")
@@ -145,7 +149,8 @@ fn build(draft: &mut Draft, profile: &Profile, profiles: &[Profile]) {
                     .filter(|_| link.mac.is_none());
                 link.name = match (link.mac, &link.path, name) {
                     (None, None, Some(name)) => Some(name.trim_end_matches(';').into()),
-                    (None, None, None) => Some("*".into()),
+                    // Told by an address that no card has, it is not every card.
+                    (None, None, None) => Some(if address.is_some() { id.clone() } else { "*".into() }),
                     _ => None,
                 };
                 if let Some(mac) = card.get("cloned-mac-address").and_then(text::mac) {

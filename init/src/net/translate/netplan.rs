@@ -120,9 +120,11 @@ fn matched(link: &mut Link, notes: &mut Notes, at: &str, id: &str, wanted: &Node
         if name.is_none() && !wanted.get("driver").is_null() {
             notes.say(format!("{at}.match"), "a card is not told by its driver: all that are left are taken");
         }
+        // Told by an address that no card has, it is not every card.
+        let by_address = !wanted.get("macaddress").is_null();
         link.name = match wanted {
             Node::Null => Some(id.into()),
-            _ => Some(name.unwrap_or("*").into()),
+            _ => Some(name.unwrap_or(if by_address { id } else { "*" }).into()),
         };
     }
 }
