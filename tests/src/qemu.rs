@@ -32,7 +32,7 @@ impl Accelerator {
     pub fn limit(self, seconds: u64) -> Duration {
         Duration::from_secs(match self {
             Self::Kvm => seconds * 2,
-            Self::Tcg => seconds * 4,
+            Self::Tcg => seconds * 8,
         })
     }
 }
