@@ -52,7 +52,7 @@ const PROGRAMS: [(&str, &str, bool); 7] = [
     ("flex", "flex", true),
     ("bison", "bison", true),
     ("bc", "bc", false),
-    ("zstd", "zstd", false),
+    ("lz4", "lz4", false),
     ("depmod", "kmod", false),
 ];
 /// Headers that a build includes, and the package of each.
