@@ -14,7 +14,8 @@ use crate::cpio::{Kind, Writer};
 use crate::kmod::{self, Packing};
 use crate::observe::{Content, Facts, KernelSource, Packs, observe};
 use crate::output::Output;
-use crate::packages::hex;
+use crate::packages::{Cache, hex};
+use crate::packed::Kept;
 use crate::plan::{Entry, Node, Plan, plan};
 use crate::{compress, progress, spec};
 
@@ -62,11 +63,11 @@ fn apply(plan: &Plan, facts: &Facts, packs: &Packs, folder: &Path) -> Result<(Ar
     // is found out halfway.
     let mut contents: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
     for (path, entry) in &plan.entries {
-        if let Node::File(content) | Node::Zstd(content) = &entry.node {
+        if let Node::File(content) = &entry.node {
             contents.insert(path, read(content, packs).with_context(|| format!("/{path}"))?);
         }
     }
-    pack(plan, &mut contents)?;
+    pack(plan, packs, &mut contents)?;
     let vmlinuz = read(&plan.vmlinuz, packs).context("kernel")?;
     let total: u64 = contents.values().map(|c| c.len() as u64).sum();
     let mut output = Output::new(folder, total / 2 + vmlinuz.len() as u64)?;
@@ -133,28 +134,41 @@ fn apply(plan: &Plan, facts: &Facts, packs: &Packs, folder: &Path) -> Result<(Ar
     Ok((kernel, image))
 }
 
-/// Packs what is packed in the image, on every core.
-fn pack(plan: &Plan, contents: &mut BTreeMap<&str, Vec<u8>>) -> Result<()> {
-    let is_packed = |path: &str| matches!(plan.entries.get(path), Some(Entry { node: Node::Zstd(_), .. }));
-    let files = contents.iter_mut().filter(|(path, _)| is_packed(path)).map(|(_, content)| content);
-    let files = std::sync::Mutex::new(files);
+/// Packs what is packed in the image and not kept from another build, on every core.
+fn pack<'a>(plan: &'a Plan, packs: &Packs, contents: &mut BTreeMap<&'a str, Vec<u8>>) -> Result<()> {
+    let files: Vec<(&str, &Content)> = (plan.entries.iter())
+        .filter_map(|(path, entry)| match &entry.node {
+            Node::Zstd(content) => Some((path.as_str(), content)),
+            _ => None,
+        })
+        .collect();
+    let kept = kept(plan)?;
+    let bar = progress::files("packing", files.len() as u64);
+    let files = std::sync::Mutex::new(files.into_iter());
     let next = || files.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-    std::thread::scope(|scope| {
-        let work = || -> std::io::Result<()> {
-            while let Some(content) = next() {
-                *content = compress::packed(content)?;
-            }
-            Ok(())
-        };
-        let workers: Vec<_> = (0..compress::workers()).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            worker.join().map_err(|_| anyhow!("packing modules failed"))??;
+    let work = || -> Result<Vec<(&str, Vec<u8>)>> {
+        let mut made = Vec::new();
+        while let Some((path, content)) = next() {
+            made.push((path, kept.packed(content, packs).with_context(|| format!("/{path}"))?));
+            bar.inc(1);
         }
-        Ok(())
-    })
+        Ok(made)
+    };
+    let made = std::thread::scope(|scope| -> Result<Vec<_>> {
+        let workers: Vec<_> = (0..compress::workers()).map(|_| scope.spawn(work)).collect();
+        let made = workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("packing failed"))?);
+        made.collect()
+    })?;
+    bar.finish_and_clear();
+    contents.extend(made.into_iter().flatten());
+    Ok(())
 }
 
-fn read(content: &Content, packs: &Packs) -> Result<Vec<u8>> {
+/// Bytes of a content.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn read(content: &Content, packs: &Packs) -> Result<Vec<u8>> {
     match content {
         Content::Inline(bytes) => Ok(bytes.clone()),
         Content::Host(path, packing) => {
@@ -186,8 +200,8 @@ pub(crate) fn size(content: &Content, packs: &Packs) -> Result<u64> {
 ///
 /// # Errors
 /// As [`size`].
-pub(crate) fn packed_size(content: &Content, packs: &Packs) -> Result<u64> {
-    Ok(compress::packed(&read(content, packs)?)?.len() as u64)
+pub(crate) fn packed_size(content: &Content, packs: &Packs, kept: &Kept) -> Result<u64> {
+    Ok(kept.packed(content, packs)?.len() as u64)
 }
 
 fn kind<'a>(entry: &'a Entry, content: &'a [u8]) -> Kind<'a> {
@@ -197,6 +211,14 @@ fn kind<'a>(entry: &'a Entry, content: &'a [u8]) -> Kind<'a> {
         Node::Symlink(target) => Kind::Symlink(target),
         Node::CharDevice(major, minor) => Kind::CharDevice(*major, *minor),
     }
+}
+
+/// Where what is packed is kept from build to build.
+///
+/// # Errors
+/// Those of the cache.
+pub(crate) fn kept(plan: &Plan) -> Result<Kept> {
+    Ok(Kept::new(Cache::open()?.folder("packed")?, plan.pack_level))
 }
 
 fn row(path: &str, entry: &Entry, content: Option<&Vec<u8>>) -> File {

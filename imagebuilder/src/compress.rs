@@ -6,7 +6,7 @@ use zstd::stream::raw::CParameter;
 use zstd::stream::write::Encoder;
 
 /// Level: the highest that keeps a warm build of the standard profile below 3 s on two cores.
-const LEVEL: i32 = 9;
+pub(crate) const LEVEL: i32 = 9;
 /// log2 of the window in bytes (8 MiB). The kernel holds a window of it while unpacking.
 const WINDOW_LOG: u32 = 23;
 /// Bytes of input a job. With jobs of one size, their number and so the bytes do not depend on how
@@ -37,6 +37,6 @@ pub(crate) fn workers() -> usize {
 ///
 /// # Errors
 /// When the linked zstd has no memory left.
-pub(crate) fn packed(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    zstd::bulk::compress(bytes, LEVEL)
+pub(crate) fn packed_at(bytes: &[u8], level: i32) -> io::Result<Vec<u8>> {
+    zstd::bulk::compress(bytes, level)
 }

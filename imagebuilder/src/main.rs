@@ -18,6 +18,7 @@ mod kmod;
 mod observe;
 mod output;
 mod packages;
+mod packed;
 mod plan;
 mod progress;
 mod run;

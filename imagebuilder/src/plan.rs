@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) entries: BTreeMap<String, Entry>,
     /// How many modules are among them.
     pub(crate) modules: usize,
+    /// How hard what is packed by itself is packed: zstd's level.
+    pub(crate) pack_level: i32,
     /// What the image does without, and what to do about it.
     pub(crate) remarks: Vec<String>,
 }
@@ -180,7 +182,8 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
         }
         image.host(path, file).with_context(|| format!("--overlay: /{path}"))?;
     }
-    Ok(Plan { info, vmlinuz: facts.kernel.vmlinuz.clone(), entries: image.entries, modules, remarks })
+    let (entries, pack_level) = (image.entries, spec.profile.pack_level);
+    Ok(Plan { info, vmlinuz: facts.kernel.vmlinuz.clone(), entries, modules, pack_level, remarks })
 }
 
 /// A path that a family names, below the root of the image.

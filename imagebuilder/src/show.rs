@@ -103,11 +103,12 @@ fn explain(spec: &Spec, init: &Path, firmware: &Path) -> Result<ShownProfile> {
     let (facts, packs) =
         observe(spec, &KernelSource::Package, &Additions::default(), firmware, init.to_path_buf())?;
     let plan = plan(spec, &facts)?;
+    let kept = build::kept(&plan)?;
     let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for (path, entry) in &plan.entries {
         let (Node::File(content) | Node::Zstd(content)) = &entry.node else { continue };
         let bytes = match &entry.node {
-            Node::Zstd(_) => build::packed_size(content, &packs),
+            Node::Zstd(_) => build::packed_size(content, &packs, &kept),
             _ => build::size(content, &packs),
         };
         let sum = sums.entry(entry.origin.as_str()).or_default();

@@ -27,6 +27,7 @@ pub(crate) enum Packed {
 /// An unpacked package.
 #[derive(Debug)]
 pub(crate) struct Pack {
+    sha256: String,
     index: BTreeMap<String, Packed>,
     data: File,
 }
@@ -44,7 +45,13 @@ impl Pack {
         let index: Index = serde_json::from_slice(&std::fs::read(folder.join("index.json")).ok()?).ok()?;
         let data = File::open(folder.join("data")).ok()?;
         let whole = data.metadata().ok()?.len() == index.bytes;
-        (index.layout == LAYOUT && whole).then_some(Self { index: index.entries, data })
+        let sha256 = folder.file_name()?.to_string_lossy().into_owned();
+        (index.layout == LAYOUT && whole).then_some(Self { sha256, index: index.entries, data })
+    }
+
+    /// Digest of the package, under which the cache keeps it.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Every entry by its path in the package, without a leading slash.

@@ -145,6 +145,7 @@ fn what_is_wrong_with_a_family_is_one_line_with_its_place() {
             "[[profile.minimal.file]]\npath = \"/init/x\"\ntext = \"\"",
             "mine.toml:6: /init/x: /init is not a directory",
         ),
+        ("pack_level = 20", "mine.toml:5: pack_level is one of zstd's levels, 1 to 19"),
         ("modules = 7", "mine.toml:5: invalid type"),
         ("modules = [", "mine.toml:5: "),
     ] {

@@ -46,6 +46,7 @@ pub(super) struct ProfileFile {
     pub(super) modules_plain: Vec<Word>,
     pub(super) pack_modules_above_kib: Option<u32>,
     pub(super) pack_programs_above_kib: Option<u32>,
+    pub(super) pack_level: Option<PackLevel>,
     pub(super) firmware: Option<bool>,
     pub(super) https: Option<bool>,
     #[serde(rename = "package")]
@@ -54,6 +55,20 @@ pub(super) struct ProfileFile {
     pub(super) files: Vec<TextFile>,
     #[serde(rename = "link")]
     pub(super) links: Vec<Link>,
+}
+
+/// A level of zstd's; those above 19 want more memory for unpacking.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "i64")]
+pub(super) struct PackLevel(pub(super) i32);
+
+impl TryFrom<i64> for PackLevel {
+    type Error = &'static str;
+
+    fn try_from(level: i64) -> Result<Self, Self::Error> {
+        let level = i32::try_from(level).ok().filter(|level| (1..=19).contains(level));
+        level.map(Self).ok_or("pack_level is one of zstd's levels, 1 to 19")
+    }
 }
 
 /// `toolsets/<name>.toml`.

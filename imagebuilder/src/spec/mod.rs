@@ -16,6 +16,8 @@ use file::{FamilyFile, ProfileFile, ToolsetFile};
 pub(crate) use file::{Link, TextFile, Tool};
 pub(crate) use located::Word;
 
+use crate::compress;
+
 macro_rules! embedded {
     ($folder:literal: $($name:literal)*) => {
         &[$(($name, include_str!(concat!("../../", $folder, "/", $name, ".toml")))),*]
@@ -56,6 +58,8 @@ pub(crate) struct Profile {
     pub(crate) pack_modules_above: u64,
     /// Programs of more bytes are packed until they are called for the first time.
     pub(crate) pack_programs_above: Option<u64>,
+    /// zstd's level for both. What is packed is kept from build to build, so that a high one costs once.
+    pub(crate) pack_level: i32,
     /// The program that speaks HTTPS goes in, packed.
     pub(crate) https: bool,
     /// The firmware that the modules ask for goes in, as far as the host has it.
@@ -191,6 +195,7 @@ pub(crate) fn find(family: &str, profile: &str) -> Result<Spec> {
             modules_plain: merged.modules_plain,
             pack_modules_above: u64::from(merged.pack_modules_above_kib.unwrap_or(PLAIN_MODULE_KIB)) << 10,
             pack_programs_above: merged.pack_programs_above_kib.map(|kib| u64::from(kib) << 10),
+            pack_level: merged.pack_level.map_or(compress::LEVEL, |level| level.0),
             firmware: merged.firmware.unwrap_or(false),
             https: merged.https.unwrap_or(false),
             files: merged.files,
@@ -295,6 +300,7 @@ fn merge(into: &mut ProfileFile, part: ProfileFile) {
     into.kernel = part.kernel.or(into.kernel.take());
     into.pack_modules_above_kib = part.pack_modules_above_kib.or(into.pack_modules_above_kib);
     into.pack_programs_above_kib = part.pack_programs_above_kib.or(into.pack_programs_above_kib);
+    into.pack_level = part.pack_level.or(into.pack_level);
     into.firmware = part.firmware.or(into.firmware);
     into.https = part.https.or(into.https);
     for (list, more) in [
