@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
 /// Artifacts of one folder that appear together.
@@ -30,6 +30,8 @@ impl Output {
     /// # Errors
     /// When it cannot be made, has fewer than `needed` bytes free, or another build writes to it.
     pub(crate) fn new(folder: &Path, needed: u64) -> Result<Self> {
+        let is_file = std::fs::metadata(folder).is_ok_and(|data| !data.is_dir());
+        ensure!(!is_file, "{}: a file; -o names the folder that the image goes into", folder.display());
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let lock = File::open(folder).with_context(|| format!("opening {}", folder.display()))?;
         let stat = rustix::fs::fstatvfs(&lock).with_context(|| format!("looking at {}", folder.display()))?;
@@ -87,23 +89,27 @@ impl Output {
     pub(crate) fn commit(self) -> Result<()> {
         let syncing = || format!("naming the files in {}", self.folder.display());
         self.lock.lock().with_context(syncing)?;
+        let naming = |name: &str| format!("naming {}", self.folder.join(name).display());
+        let mut named = Vec::new();
         for (name, file) in self.files {
-            let path = self.folder.join(&name);
-            let naming = || format!("naming {}", path.display());
+            let beside = self.folder.join(format!(".{name}.new"));
             match file {
                 Unnamed::Temporary(file) => {
-                    drop(file.persist(&path).map_err(|e| e.error).with_context(naming)?)
+                    drop(file.persist(&beside).map_err(|e| e.error).with_context(|| naming(&name))?);
                 }
                 Unnamed::Nameless(file) => {
-                    // A link cannot replace a file but a rename can.
-                    let beside = self.folder.join(format!(".{name}.new"));
                     let _ = std::fs::remove_file(&beside);
                     let fd = format!("/proc/self/fd/{}", file.as_raw_fd());
                     rustix::fs::linkat(CWD, fd, CWD, &beside, AtFlags::SYMLINK_FOLLOW)
-                        .with_context(naming)?;
-                    std::fs::rename(&beside, &path).with_context(naming)?;
+                        .with_context(|| naming(&name))?;
                 }
             }
+            named.push((name, beside));
+        }
+        // A link cannot replace a file but a rename can. Nothing but renames is left to do, so that an
+        // interruption hardly finds the place between two of them.
+        for (name, beside) in named {
+            std::fs::rename(&beside, self.folder.join(&name)).with_context(|| naming(&name))?;
         }
         self.lock.sync_all().with_context(|| format!("syncing {}", self.folder.display()))
     }

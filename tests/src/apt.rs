@@ -47,6 +47,7 @@ pub const DEMO: &[Need] = &[
 /// What the tests call beside: clients and servers of others, and the tools that make disks.
 pub const TESTS: &[Need] = &[
     need("sftp", "openssh-client"),
+    need("strace", "strace"),
     // Merging the fragments of kernel-configs/.
     need("make", "make"),
     need("flex", "flex"),
