@@ -4,7 +4,7 @@
 //! To add a family or a toolset: write its file and add a row to [`FAMILIES`] or [`TOOLSETS`].
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rescue_schema::manifest::Guest;
@@ -219,23 +219,23 @@ fn toolset(word: &Word) -> Result<Toolset> {
 fn lineage(family: &str) -> Result<Vec<FamilyFile>> {
     let mut all = Vec::new();
     ancestors(family, None, &mut Vec::new(), &mut all)?;
-    Ok(all)
+    Ok(all.into_iter().map(|(_, family)| family).collect())
 }
 
 fn ancestors(
     family: &str,
     named: Option<&Word>,
     below: &mut Vec<String>,
-    all: &mut Vec<FamilyFile>,
+    all: &mut Vec<(PathBuf, FamilyFile)>,
 ) -> Result<()> {
     let at = named.map(|word| format!("{}: ", word.at)).unwrap_or_default();
     ensure!(
-        !below.iter().any(|name| name == family) && below.len() < MAX_LINEAGE,
+        !below.iter().any(|name| identity(name) == identity(family)) && below.len() < MAX_LINEAGE,
         "{at}family {family} inherits from itself: {}",
         below.join(" → ")
     );
     let own = open(family).map_err(|error| anyhow!("{at}{error}"))?;
-    if all.iter().any(|other| other.name.text == own.name.text) {
+    if all.iter().any(|(other, _)| *other == identity(family)) {
         return Ok(());
     }
     ensure!(all.len() < MAX_LINEAGE, "{at}over {MAX_LINEAGE} families are inherited from");
@@ -243,11 +243,20 @@ fn ancestors(
     for parent in &own.inherits {
         // A path is one beside the file in which it stands.
         let beside = Path::new(family).parent().filter(|_| is_path(&parent.text)).unwrap_or(Path::new(""));
-        ancestors(&beside.join(&parent.text).to_string_lossy(), Some(parent), below, all)?;
+        let plain = parent.text.trim_start_matches("./");
+        ancestors(&beside.join(plain).to_string_lossy(), Some(parent), below, all)?;
     }
     below.pop();
-    all.push(own);
+    all.push((identity(family), own));
     Ok(())
+}
+
+/// What a family is, by whatever path it was named.
+fn identity(family: &str) -> PathBuf {
+    match is_path(family) {
+        true => std::fs::canonicalize(family).unwrap_or_else(|_| family.into()),
+        false => family.into(),
+    }
 }
 
 /// Opens a family's file.
@@ -417,6 +426,62 @@ mod tests {
         assert!(find("common", "minimal").unwrap_err().to_string().contains("for others to inherit from"));
         assert!(find("./none.toml", "minimal").unwrap_err().to_string().contains("No such file"));
         assert!(find("/dev/zero", "minimal").unwrap_err().to_string().contains("not a file"));
+    }
+
+    #[test]
+    fn hostile_files_end_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let head = "name = \"mine\"\nabout = \"x\"\n";
+        for (body, wanted) in [
+            (format!("x = {}", "[".repeat(200_000)), "mine.toml:3: "),
+            (format!("x = {}", "{a=".repeat(200_000)), "mine.toml:3: "),
+            (format!("[{}]", vec!["a"; 100_000].join(".")), "recursion limit"),
+            ("[profile.minimal]\npack_level = 99999999999999999999".into(), "mine.toml:4: "),
+            ("[profile.minimal]\npack_modules_above_kib = -1".into(), "mine.toml:4: "),
+            ("[profile.minimal]\nmodules = [\"a\\u001b[2J\"]\nmodules = []".into(), "mine.toml:5: "),
+            ("name = \"twice\"".into(), "mine.toml:3: "),
+            ("abstract = true".into(), "for others to inherit from"),
+            ("x".repeat(1 << 20), "at most 1048576"),
+        ] {
+            let path = written(folder.path(), "mine", &format!("{head}{body}\n"));
+            let error = format!("{:#}", find(&path, "minimal").unwrap_err());
+            let start: String = body.chars().take(60).collect();
+            assert!(error.contains(wanted) && error.len() < 2000, "{start}: {error}");
+            assert!(!error.contains(['\n', '\u{1b}']), "{start}: {error:?}");
+        }
+        std::fs::write(folder.path().join("mine.toml"), b"name = \"\xff\"").unwrap();
+        let path = folder.path().join("mine.toml").to_string_lossy().into_owned();
+        assert!(find(&path, "minimal").unwrap_err().to_string().contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_ring_of_families_is_told_by_whatever_names_and_a_lattice_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("a b")).unwrap();
+        let family = |name: &str, parents: &str| {
+            format!("name = \"{}\"\nabout = \"x\"\ninherits = [{parents}]\n", name.replace(' ', ""))
+        };
+        let one = written(folder.path(), "one", &family("one", "\"./a b/two.toml\""));
+        let two = written(&folder.path().join("a b"), "two", &family("two", "\"../a b/../one.toml\""));
+        for path in [&one, &two] {
+            let error = find(path, "minimal").unwrap_err().to_string();
+            assert!(error.contains("inherits from itself: ") && error.matches(" → ").count() == 1, "{error}");
+        }
+        // Each of twenty layers names the two of the next: a million ways down, and forty families.
+        let parents = |layer: usize| match layer {
+            0 => "\"debian\"".to_string(),
+            layer => format!("\"./l{0}.toml\", \"./r{0}.toml\"", layer - 1),
+        };
+        for layer in 0..20 {
+            for side in ["l", "r"] {
+                // One name for all: what tells them apart is the file.
+                written(folder.path(), &format!("{side}{layer}"), &family("same", &parents(layer)));
+            }
+        }
+        let top = folder.path().join("l19.toml").to_string_lossy().into_owned();
+        assert!(find(&top, "minimal").unwrap_err().to_string().contains("over 32 families"));
+        let middle = folder.path().join("l9.toml").to_string_lossy().into_owned();
+        assert_eq!(find(&middle, "minimal").unwrap().lineage.len(), 2 + 19);
     }
 
     #[test]
