@@ -60,7 +60,8 @@ fn unpack_tar(plain: impl Read, into: &mut PackWriter) -> Result<()> {
         }
         ensure!(!path.is_empty(), "a file without a name");
         ensure!(into.len() < MAX_ENTRIES, "over {MAX_ENTRIES} entries");
-        let size = entry.header().size().with_context(|| format!("{path}: no size"))?;
+        // What an extended header says counts, not the field that it replaces.
+        let size = entry.size();
         ensure!(into.bytes().saturating_add(size) <= MAX_BYTES, "unpacks to over {} GiB", MAX_BYTES >> 30);
         let target = match entry.link_name_bytes() {
             Some(bytes) => Some(String::from_utf8(bytes.into_owned()).context("link target is not UTF-8")?),
@@ -74,6 +75,7 @@ fn unpack_tar(plain: impl Read, into: &mut PackWriter) -> Result<()> {
                     // Kept plain, because the image as a whole is compressed and because every
                     // build reads what modules say.
                     Some((plain, packing)) if packing != kmod::Packing::Plain => {
+                        ensure!(size <= kmod::MAX_MODULE, "{path}: a module of {size} bytes");
                         let mut bytes = Vec::new();
                         entry.read_to_end(&mut bytes).with_context(|| format!("unpacking {path}"))?;
                         let bytes =
@@ -236,6 +238,59 @@ mod tests {
         hard.set_link_name("etc/shadow").unwrap();
         hard.set_cksum();
         assert!(refusal(&deb(&hard, b"")).contains("no file"));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_by_the_size_that_it_says() {
+        // The size that counts is in an extended header; the plain field says 1.
+        let mut tar = tar::Builder::new(Vec::new());
+        tar.append_pax_extensions([("size", &b"99999999999999"[..])]).unwrap();
+        tar.append(&header(EntryType::Regular, b"./x", 1, 0o644), &b"x"[..]).unwrap();
+        assert!(refusal(&wrap("data.tar", &tar.into_inner().unwrap())).contains("over 4 GiB"));
+        let huge = header(EntryType::Regular, b"./lib/modules/1/kernel/x.ko.xz", 3 << 30, 0o644);
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(huge.as_bytes());
+        assert!(refusal(&wrap("data.tar", &bytes)).contains("a module of"));
+    }
+
+    #[test]
+    fn a_file_below_a_link_or_a_file_is_no_path_of_this_machine() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut link = header(EntryType::Symlink, b"./usr/lib", 0, 0o777);
+        link.set_link_name("/etc").unwrap();
+        link.set_cksum();
+        tar.append(&link, &b""[..]).unwrap();
+        tar.append(&header(EntryType::Regular, b"./usr/lib/x", 1, 0o644), &b"x"[..]).unwrap();
+        let pack = take(&wrap("data.tar", &tar.into_inner().unwrap())).unwrap();
+        assert_eq!(pack.read("usr/lib/x").unwrap(), b"x");
+        assert!(!Path::new("/etc/x").exists());
+    }
+
+    #[test]
+    fn any_damage_is_an_error_or_an_ordinary_package() {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (kind, name) in [(EntryType::Regular, &b"./usr/bin/a"[..]), (EntryType::Symlink, b"./usr/bin/b")]
+        {
+            let mut header = header(kind, name, u64::from(kind.is_file()) * 3, 0o4755);
+            if !kind.is_file() {
+                header.set_link_name("a").unwrap();
+                header.set_cksum();
+            }
+            tar.append(&header, &b"abc"[..3 * usize::from(kind.is_file())]).unwrap();
+        }
+        let whole = wrap("data.tar", &tar.into_inner().unwrap());
+        // The two headers of ar, and those of tar with what is between them.
+        for at in 0..1700 {
+            for value in [b'/', b'7'] {
+                let mut damaged = whole.clone();
+                damaged[at] = value;
+                let Ok(pack) = take(&damaged) else { continue };
+                for (path, entry) in pack.entries() {
+                    assert!(!path.starts_with('/') && path.split('/').all(|part| part != ".."), "{path}");
+                    assert!(!matches!(entry, Packed::File { mode, .. } if mode & 0o7000 != 0), "{path}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) fn packing(path: &str) -> Option<(&str, Packing)> {
 }
 
 /// Most bytes of an unpacked module. The largest of Debian's is below 20 MiB.
-const MAX_MODULE: u64 = 256 << 20;
+pub(crate) const MAX_MODULE: u64 = 256 << 20;
 
 /// A module's plain bytes; its signature at the end stays what it was.
 ///
