@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::elf::{self, Needs};
+use crate::observe::interpreter;
 use crate::spec::{Spec, Tool, Toolset, Word};
 
 /// What was asked for beside a family.
@@ -28,6 +29,8 @@ pub(crate) enum HostFile {
         from: PathBuf,
         mode: u32,
         needs: Option<Needs>,
+        /// What it names in its first line, if it is a script.
+        script: Option<String>,
     },
     Symlink(String),
     Directory {
@@ -41,7 +44,7 @@ pub(crate) type HostFiles = BTreeMap<String, HostFile>;
 /// Most entries of an overlay.
 const MAX_OVERLAY: usize = 100_000;
 /// Where the image keeps programs that were added by path.
-const ADDED_PROGRAMS: &str = "usr/local/bin";
+pub(crate) const ADDED_PROGRAMS: &str = "usr/local/bin";
 /// Where this machine keeps its libraries (ld.so(8)).
 const LIBRARY_FOLDERS: [&str; 6] =
     ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
@@ -79,6 +82,10 @@ impl Additions {
             let name = name.with_context(|| format!("--add {text}: its name is not UTF-8"))?;
             let file = regular(&path).with_context(|| format!("--add {text}"))?;
             let HostFile::Regular { mode, needs, .. } = &file else { bail!("--add {text}: not a file") };
+            ensure!(
+                !name.ends_with(".deb"),
+                "--add {text}: a package file; unpack it (dpkg-deb -x) into a folder and bring that by --overlay"
+            );
             ensure!(mode & 0o111 != 0, "--add {text}: not a program; --overlay brings other files");
             let mut queue: Vec<String> = libraries(needs.as_ref());
             files.insert(format!("{ADDED_PROGRAMS}/{name}"), file);
@@ -132,7 +139,8 @@ fn regular(path: &Path) -> Result<HostFile> {
     let bytes = std::fs::read(path)?;
     let needs = elf::needs(&bytes).with_context(|| format!("{}", path.display()))?;
     // Nothing in the image needs setuid: all its logins are uid 0.
-    Ok(HostFile::Regular { from: path.into(), mode: data.permissions().mode() & 0o777, needs })
+    let script = interpreter(&bytes);
+    Ok(HostFile::Regular { from: path.into(), mode: data.permissions().mode() & 0o777, needs, script })
 }
 
 fn walk(folder: &Path, below: &str, files: &mut HostFiles) -> Result<()> {
@@ -161,7 +169,10 @@ fn walk(folder: &Path, below: &str, files: &mut HostFiles) -> Result<()> {
             let target = target.with_context(|| format!("{}: its target is not UTF-8", path.display()))?;
             files.insert(inside, HostFile::Symlink(target));
         } else if data.is_file() {
-            files.insert(inside, HostFile::Regular { from: path, mode: mode & 0o777, needs: None });
+            files.insert(
+                inside,
+                HostFile::Regular { from: path, mode: mode & 0o777, needs: None, script: None },
+            );
         } else {
             bail!("{}: neither a file, a folder nor a symbolic link", path.display());
         }

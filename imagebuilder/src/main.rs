@@ -6,6 +6,7 @@
 mod additions;
 mod apt;
 mod build;
+mod bzimage;
 mod compress;
 mod cpio;
 mod deb;
@@ -119,10 +120,10 @@ fn build_arguments(mut parser: lexopt::Parser) -> Result<()> {
             Long("modules") => modules = Some(parser.value()?.into()),
             Long("init") => init = Some(parser.value()?.into()),
             Long("firmware") => firmware = parser.value()?.into(),
-            Long("add") => additions.add.push(parser.value()?.string()?),
-            Long("module") => additions.modules.push(parser.value()?.string()?),
-            Long("overlay") => additions.overlays.push(parser.value()?.into()),
-            Short('o') | Long("output") => output = Some(PathBuf::from(parser.value()?)),
+            Long("add") => additions.add.push(some(&mut parser, "--add")?.string()?),
+            Long("module") => additions.modules.push(some(&mut parser, "--module")?.string()?),
+            Long("overlay") => additions.overlays.push(some(&mut parser, "--overlay")?.into()),
+            Short('o') | Long("output") => output = Some(PathBuf::from(some(&mut parser, "-o")?)),
             Long("help") | Short('h') => return help(),
             other => return Err(other.unexpected().into()),
         }
@@ -143,6 +144,12 @@ fn build_arguments(mut parser: lexopt::Parser) -> Result<()> {
         None => beside()?,
     };
     build::build(build::Wish { family, profile, kernel, additions, firmware, init, output })
+}
+
+/// The value of an option; an empty one is a variable of a script's that was not set.
+fn some(parser: &mut lexopt::Parser, option: &str) -> Result<std::ffi::OsString> {
+    let value = parser.value()?;
+    if value.is_empty() { usage(format!("{option} has an empty value")) } else { Ok(value) }
 }
 
 /// The `rescue` binary beside this program.

@@ -11,11 +11,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::additions::{Additions, HostFiles};
 use crate::apt::{Lists, Package, Unknown};
+use crate::deb::resolve_link;
 use crate::elf::{self, Needs};
 use crate::kmod::{self, Module, Packing, modinfo};
 use crate::packages::Cache;
 use crate::spec::{Spec, Word};
 use crate::store::{Pack, Packed};
+use crate::{build, bzimage};
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +109,11 @@ pub(crate) fn observe(
     if spec.profile.https {
         check_init(&https_of(&init))?;
     }
+    ensure!(
+        firmware == Path::new(crate::FIRMWARE) || firmware.is_dir(),
+        "--firmware {}: no such folder",
+        firmware.display()
+    );
     let (programs, overlay) = (additions.programs()?, additions.overlay()?);
     if let KernelSource::Host { vmlinuz, modules } = kernel {
         File::open(vmlinuz).with_context(|| format!("opening kernel {}", vmlinuz.display()))?;
@@ -145,6 +152,7 @@ pub(crate) fn observe(
         }
         (KernelSource::Package, None) => bail!("no kernel package"),
     };
+    check_release(&kernel, &packs)?;
     let named: BTreeSet<&str> = spec.packages().flat_map(|p| &p.programs).map(|w| w.text.as_str()).collect();
     let mut facts = BTreeMap::new();
     for (name, package) in &tools {
@@ -224,6 +232,25 @@ fn check_init(path: &Path) -> Result<()> {
         "{}: not a static binary, so that it cannot be PID 1; build it with target-feature=+crt-static",
         path.display()
     );
+    Ok(())
+}
+
+/// Whether the kernel is one, and its modules are its own: a machine with others has no network.
+fn check_release(kernel: &KernelFacts, packs: &Packs) -> Result<()> {
+    let name = match &kernel.vmlinuz {
+        Content::Host(path, _) => path.display().to_string(),
+        Content::Packed { package, path } => format!("package {package}: {path}"),
+        Content::Inline(_) => "kernel".into(),
+    };
+    let bytes = build::read(&kernel.vmlinuz, packs).with_context(|| name.clone())?;
+    let release = bzimage::release(&bytes).with_context(|| name.clone())?;
+    if let Some(release) = release.filter(|release| *release != kernel.release && !kernel.modules.is_empty())
+    {
+        bail!(
+            "{name}: this is kernel {release}, and the modules are those of {}; name the modules of this kernel",
+            kernel.release
+        );
+    }
     Ok(())
 }
 
@@ -360,19 +387,13 @@ fn files_of(
     let mut files = BTreeMap::new();
     let globs = globs.iter().map(|word| glob(word)).collect::<Result<Vec<_>>>()?;
     // What a wanted name leads to is wanted.
-    let targets: BTreeSet<&str> = (pack.entries().iter())
-        .filter_map(|(path, entry)| match entry {
-            Packed::Symlink(target) => Some((path.rsplit('/').next()?, target.rsplit('/').next()?)),
-            Packed::File { .. } => None,
-        })
-        .filter(|(name, _)| programs.is_none_or(|wanted| wanted.contains(name)))
-        .map(|(_, target)| target)
-        .collect();
+    let targets = targets(pack, programs);
     for (path, entry) in pack.entries() {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let library = folder.contains("lib") && name.contains(".so");
         let program = PROGRAM_FOLDERS.contains(&folder);
-        if !library && !program && !globs.iter().any(|glob| glob.is_match(path)) {
+        let target = targets.contains(path);
+        if !library && !program && !target && !globs.iter().any(|glob| glob.is_match(path)) {
             continue;
         }
         let fact = match entry {
@@ -380,11 +401,11 @@ fn files_of(
             // Plug-ins in subfolders (gconv's, PAM's) are nobody's DT_NEEDED, so that reading each
             // would only cost time; nor is a program that nobody wants.
             Packed::File { mode, len, .. } => {
-                let wanted = if program {
-                    programs.is_none_or(|p| p.contains(name) || targets.contains(name))
-                } else {
-                    library
-                };
+                let wanted = target
+                    || match program {
+                        true => programs.is_none_or(|p| p.contains(name)),
+                        false => library,
+                    };
                 if wanted && !folder.ends_with("gconv") {
                     let bytes = pack.read(path)?;
                     let needs = elf::needs(&bytes).with_context(|| path.clone())?;
@@ -399,11 +420,36 @@ fn files_of(
     Ok(files)
 }
 
-/// The interpreter that a script names in its first line (execve(2)).
-fn interpreter(bytes: &[u8]) -> Option<String> {
+/// What the links among the wanted programs lead to, wherever in the package that lies.
+fn targets(pack: &Pack, programs: Option<&BTreeSet<&str>>) -> BTreeSet<String> {
+    let mut targets = BTreeSet::new();
+    let wanted = |path: &str| {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        PROGRAM_FOLDERS.contains(&folder) && programs.is_none_or(|wanted| wanted.contains(name))
+    };
+    let mut queue: Vec<String> = pack.entries().keys().filter(|path| wanted(path)).cloned().collect();
+    while let Some(path) = queue.pop() {
+        let Some(Packed::Symlink(target)) = pack.entries().get(&path) else { continue };
+        if let Some(to) = resolve_link(&path, target)
+            && targets.insert(to.clone())
+        {
+            queue.push(to);
+        }
+    }
+    targets
+}
+
+/// The interpreter that a script names in its first line (execve(2)): its path, or the name that env(1) looks for.
+pub(crate) fn interpreter(bytes: &[u8]) -> Option<String> {
     let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = std::str::from_utf8(line.get(..255).unwrap_or(line)).ok()?;
-    line.split_ascii_whitespace().next().map(String::from)
+    // Blanks and tabs alone: a carriage return is part of the name, so that the kernel does not find it.
+    let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+    let first = words.next()?;
+    match (first.ends_with("/env"), words.next()) {
+        (true, Some(name)) if !name.starts_with('-') && !name.contains('=') => Some(name.into()),
+        _ => Some(first.into()),
+    }
 }
 
 /// Asks busybox itself, from memory: the cache may lie on a file system mounted noexec.
@@ -433,5 +479,49 @@ impl Arg0 for Command {
     fn arg0_busybox(&mut self) -> &mut Self {
         use std::os::unix::process::CommandExt;
         self.arg0("busybox").arg("--list-full")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::PackWriter;
+
+    #[test]
+    fn the_first_line_of_a_script_is_read_as_the_kernel_does() {
+        let of = |text: &str| interpreter(text.as_bytes());
+        assert_eq!(of("#!/bin/sh\nx"), Some("/bin/sh".into()));
+        assert_eq!(of("#! \t/bin/sh -e\n"), Some("/bin/sh".into()));
+        assert_eq!(of("#!/bin/sh\r\n"), Some("/bin/sh\r".into()), "no kernel finds that");
+        assert_eq!(of("#!/usr/bin/env python3\n"), Some("python3".into()));
+        assert_eq!(of("#!/usr/bin/env -S python3 -u\n"), Some("/usr/bin/env".into()));
+        assert_eq!((of("#!"), of("#!\n"), of("\u{7f}ELF"), of("")), (None, None, None, None));
+    }
+
+    #[test]
+    fn what_a_program_leads_to_is_taken_wherever_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = PackWriter::create(folder.path()).unwrap();
+        for path in ["usr/share/x/real.sh", "usr/share/x/other", "usr/bin/own"] {
+            writer.file(path, 0o755, &mut &b"#!/bin/sh\n"[..]).unwrap();
+        }
+        writer.symlink("usr/bin/run", "../share/x/link");
+        writer.symlink("usr/share/x/link", "/usr/share/x/real.sh");
+        writer.symlink("usr/bin/ring", "ring");
+        writer.finish(folder.path()).unwrap();
+        let pack = Pack::open(folder.path()).unwrap();
+        let files = |programs: &[&str]| {
+            let programs = programs.iter().copied().collect();
+            files_of(&pack, Some(&programs), &[]).unwrap()
+        };
+        let taken = files(&["run"]);
+        let script = |path: &str| match taken.get(path) {
+            Some(FileFact::Regular { script, .. }) => script.clone(),
+            _ => None,
+        };
+        assert_eq!(script("usr/share/x/real.sh"), Some("/bin/sh".into()), "{taken:?}");
+        assert!(taken.contains_key("usr/share/x/link") && !taken.contains_key("usr/share/x/other"));
+        assert_eq!(script("usr/bin/own"), None, "nobody wants it, so that it is not read");
+        assert!(!files(&["own", "ring"]).contains_key("usr/share/x/real.sh"));
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rescue_schema::manifest::ImageInfo;
 use rescue_schema::paths;
 
-use crate::additions::HostFile;
+use crate::additions::{ADDED_PROGRAMS, HostFile};
 use crate::deb::resolve_link;
 use crate::etc;
 use crate::kernel::fragment;
@@ -178,6 +178,10 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
     }
     for (path, file) in &facts.overlay {
         if !matches!(file, HostFile::Directory { .. }) {
+            ensure!(
+                image.entries.get(path).is_none_or(|entry| entry.node != Node::Directory),
+                "--overlay: /{path} is a folder of the image; lay a folder over it"
+            );
             image.entries.remove(path);
         }
         image.host(path, file).with_context(|| format!("--overlay: /{path}"))?;
@@ -348,7 +352,12 @@ fn programs(tool: &Tool, facts: &Facts) -> Result<Vec<Word>> {
         .filter(|(folder, _)| PROGRAM_FOLDERS.contains(folder))
         .map(|(_, name)| name)
         .collect();
-    ensure!(!found.is_empty(), "{} {}: the package has no program", tool.name.at, tool.name);
+    ensure!(
+        !found.is_empty(),
+        "{} {}: the package has no program; a family's own [[profile.NAME.package]] takes its files",
+        tool.name.at,
+        tool.name
+    );
     Ok(found.into_iter().map(|name| Word::of_option(&tool.name.at, name)).collect())
 }
 
@@ -377,17 +386,37 @@ fn pack_programs(image: &mut Image, spec: &Spec, facts: &Facts, above: u64) -> R
 
 /// Whether the image has what its scripts are for.
 fn scripts(image: &Image, facts: &Facts) -> Result<()> {
+    let there = |interpreter: &str| match interpreter.strip_prefix('/') {
+        Some(path) => {
+            let elsewhere = path.strip_prefix("usr/").map_or_else(|| format!("usr/{path}"), String::from);
+            image.entries.contains_key(path) || image.entries.contains_key(&elsewhere)
+        }
+        None => PROGRAM_FOLDERS
+            .iter()
+            .chain(&[ADDED_PROGRAMS])
+            .any(|f| image.entries.contains_key(&format!("{f}/{interpreter}"))),
+    };
     for (path, entry) in &image.entries {
-        let Node::File(Content::Packed { package, path: from }) = &entry.node else { continue };
-        let fact = facts.packages.get(package).and_then(|p| p.files.get(from));
-        let Some(FileFact::Regular { script: Some(interpreter), .. }) = fact else { continue };
-        let wanted = interpreter.trim_start_matches('/');
-        let elsewhere = wanted.strip_prefix("usr/").map_or_else(|| format!("usr/{wanted}"), String::from);
-        ensure!(
-            image.entries.contains_key(wanted) || image.entries.contains_key(&elsewhere),
-            "/{path} of package {package} is a script for {interpreter}, which the image has not; \
-             add the package that has it, or leave the program out"
-        );
+        let (whose, script) = match &entry.node {
+            Node::File(Content::Packed { package, path: from }) => {
+                match facts.packages.get(package).and_then(|p| p.files.get(from)) {
+                    Some(FileFact::Regular { script, .. }) => (format!("package {package}"), script.as_ref()),
+                    _ => continue,
+                }
+            }
+            Node::File(Content::Host(from, _)) => match facts.programs.get(path) {
+                Some(HostFile::Regular { script, .. }) => (from.display().to_string(), script.as_ref()),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        if let Some(interpreter) = script.filter(|name| !there(name)) {
+            bail!(
+                "/{path} of {whose} is a script for {}, which the image has not; \
+                 add the package that has it, or leave the program out",
+                interpreter.escape_debug()
+            );
+        }
     }
     Ok(())
 }

@@ -159,7 +159,22 @@ fn what_is_wrong_with_a_family_is_one_line_with_its_place() {
         );
         assert!(!out.exists(), "{body}");
     }
+    let script = write(folder.path(), "own script", "#!/usr/bin/env bash\n");
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let over = folder.path().join("over it");
+    std::fs::create_dir(&over).unwrap();
+    std::os::unix::fs::symlink("usr/bin", over.join("bin")).unwrap();
+    let modules = folder.path().join("6.1.0-own");
+    std::fs::create_dir(&modules).unwrap();
+    std::fs::write(modules.join("modules.builtin"), "").unwrap();
+    let (script, over, modules) =
+        (script.to_str().unwrap(), over.to_str().unwrap(), modules.to_str().unwrap());
     for (more, wanted) in [
+        (vec!["--add", script], "own script is a script for bash, which the image has not"),
+        (vec!["--add", "/tmp/../bin/sh.deb"], "--add /tmp/../bin/sh.deb: "),
+        (vec!["--overlay", over], "--overlay: /bin is a folder of the image"),
+        (vec!["--firmware", "/no/such/folder"], "--firmware /no/such/folder: no such folder"),
+        (vec!["--kernel", script, "--modules", modules], "own script: not a kernel that x86 boots"),
         (vec!["--add", "no-such-package"], "--add: package no-such-package"),
         (vec!["--add", "./no-such-file"], "--add ./no-such-file: "),
         (vec!["--add", "tzdata"], "--add tzdata: the package has no program"),
@@ -174,6 +189,37 @@ fn what_is_wrong_with_a_family_is_one_line_with_its_place() {
         assert!(said.contains(wanted) && said.lines().count() == 1, "{more:?}: {said}");
         assert!(!out.exists(), "{more:?}");
     }
+    let file = build("debian", Path::new(script), &[]);
+    assert!(text(&file.stderr).contains("own script: a file; -o names the folder"), "{}", text(&file.stderr));
+    let none = build("debian", Path::new(""), &[]);
+    assert!(none.status.code() == Some(2) && text(&none.stderr).contains("-o has an empty value"));
+}
+
+#[test]
+fn modules_of_another_kernel_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let package = kernel_package(folder.path(), None);
+    assert!(package.exists());
+    let boot = std::fs::read_dir(folder.path().join("tree/boot")).unwrap().map(|e| e.unwrap().path());
+    let kernel = boot.into_iter().find(|p| p.to_str().unwrap().contains("vmlinuz-")).unwrap();
+    let libraries = ["lib/modules", "usr/lib/modules"].map(|at| folder.path().join("tree").join(at));
+    let modules = libraries.iter().find_map(|at| std::fs::read_dir(at).ok()?.next()).unwrap().unwrap().path();
+    let build = |kernel: &Path| {
+        let out = folder.path().join("out");
+        let more = ["--kernel", kernel.to_str().unwrap(), "--modules", modules.to_str().unwrap()];
+        let output = build("debian", &out, &more);
+        (output.status.success(), text(&output.stderr), out.exists())
+    };
+    // A path with a blank, and a kernel that says another release of itself.
+    let other = folder.path().join("vmlinuz of another");
+    let mut bytes = std::fs::read(&kernel).unwrap();
+    let at = 0x200 + usize::from(u16::from_le_bytes([bytes[0x20e], bytes[0x20f]]));
+    bytes[at] = b'7';
+    std::fs::write(&other, bytes).unwrap();
+    let (done, said, left) = build(&other);
+    assert!(!done && said.contains("this is kernel 7.") && said.lines().count() == 1 && !left, "{said}");
+    let (done, said, _) = build(&kernel);
+    assert!(done, "{said}");
 }
 
 /// A package of a kernel whose configuration lacks `without`, made by the real tools of the package that
