@@ -6,13 +6,14 @@ use rescue_schema::manifest::ImageInfo;
 /// bash, which alone completes, by what the very binary that is there says of itself. `LOGNAME`
 /// names the login, because `\u` names the first account of uid 0. The functions are there because
 /// busybox's shell prefers applets of its own to what stands in /sbin, and those know less: no
-/// `halt -p`, no word of what they are about to do.
+/// `halt -p`, no word of what they are about to do, no module that is packed.
 const PROFILE: &str = r#"export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PAGER=less LESS=-R
 umask 022
 reboot() { /sbin/reboot "$@"; }
 poweroff() { /sbin/poweroff "$@"; }
 halt() { /sbin/halt "$@"; }
+modprobe() { /sbin/modprobe "$@"; }
 case $- in *i*)
     PS1='(rescue) ${LOGNAME:-root}@\h:\w\$ '
     if [ -t 1 ]; then
