@@ -38,7 +38,11 @@ pub(crate) fn fragment(file: &str, text: &str) -> Result<Vec<Wanted>> {
     for (number, line) in text.lines().enumerate() {
         let (line, at) = (line.trim(), format!("{file}:{}", number + 1));
         let (symbol, value) = match line.strip_prefix('#') {
-            _ if line.is_empty() => continue,
+            // What stands alone is about the file, not about the symbols below it.
+            _ if line.is_empty() => {
+                in_comment = false;
+                continue;
+            }
             Some(comment) => match comment.trim().strip_suffix(" is not set") {
                 Some(symbol) if symbol.starts_with("CONFIG_") => (symbol, "n"),
                 _ => {
@@ -118,11 +122,48 @@ mod tests {
         }
     }
 
+    /// The reasons as a page: a row each, with its symbols.
+    fn page() -> String {
+        let mut page = String::new();
+        for (name, text) in FRAGMENTS {
+            page.push_str(&format!("\n### {name}\n\n| symbols | why |\n|---|---|\n"));
+            let all = fragment(name, text).unwrap();
+            for group in all.chunk_by(|one, next| one.reason == next.reason) {
+                let symbols: Vec<String> = group
+                    .iter()
+                    .map(|one| {
+                        let name = one.symbol.trim_start_matches("CONFIG_");
+                        if one.value == "y" { format!("`{name}`") } else { format!("`{name}={}`", one.value) }
+                    })
+                    .collect();
+                let reason = group.first().map(|one| one.reason.replace('|', "\\|")).unwrap_or_default();
+                page.push_str(&format!("| {} | {reason} |\n", symbols.join(" ")));
+            }
+        }
+        page
+    }
+
+    #[test]
+    fn the_readme_has_every_symbol_with_its_reason() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../kernel-configs/README.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (head, rest) =
+            text.split_once("\n### ").expect("the symbols come last in kernel-configs/README.md");
+        if std::env::var_os("UPDATE_README").is_some() {
+            std::fs::write(path, format!("{head}{}", page())).unwrap();
+            return;
+        }
+        let why = "kernel-configs/README.md lags behind the fragments; UPDATE_README=1 cargo test -p imagebuilder readme";
+        assert!(format!("\n### {rest}") == page(), "{why}");
+    }
+
     #[test]
     fn a_comment_is_the_reason_for_what_follows() {
-        let all =
-            fragment("f", "# One\n# reason.\nCONFIG_A=y\nCONFIG_B=m\n\n# Other.\n# CONFIG_C is not set\n")
-                .unwrap();
+        let all = fragment(
+            "f",
+            "# The file.\n\n# One\n# reason.\nCONFIG_A=y\nCONFIG_B=m\n\n# Other.\n# CONFIG_C is not set\n",
+        )
+        .unwrap();
         let of = |i: usize| (all[i].symbol.as_str(), all[i].value.as_str(), all[i].reason.as_str());
         assert_eq!(of(0), ("CONFIG_A", "y", "One reason."));
         assert_eq!(of(1), ("CONFIG_B", "m", "One reason."));
