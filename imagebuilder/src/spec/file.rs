@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::located::Word;
+use super::located::{Lines, Word};
 
 /// `families/<name>.toml`, or a file of the user's own.
 #[derive(Debug, Clone, Deserialize)]
@@ -125,11 +125,11 @@ pub(crate) struct Link {
 }
 
 impl FamilyFile {
-    /// Says which file every word is of.
-    pub(super) fn place(&mut self, file: &str, text: &str) {
+    /// Says where every word stands.
+    pub(super) fn place(&mut self, lines: &Lines<'_>) {
         let own = std::iter::once(&mut self.name).chain(&mut self.inherits);
         let profiles = self.profile.values_mut().flat_map(ProfileFile::words);
-        own.chain(profiles).for_each(|word| word.place(file, text));
+        own.chain(profiles).for_each(|word| word.place(lines));
     }
 }
 
@@ -153,9 +153,9 @@ impl ProfileFile {
 
 impl ToolsetFile {
     /// As [`FamilyFile::place`].
-    pub(super) fn place(&mut self, file: &str, text: &str) {
+    pub(super) fn place(&mut self, lines: &Lines<'_>) {
         let words = std::iter::once(&mut self.name).chain(self.packages.iter_mut().flat_map(Tool::words));
-        words.for_each(|word| word.place(file, text));
+        words.for_each(|word| word.place(lines));
     }
 }
 

@@ -22,15 +22,28 @@ impl Word {
         Self { text: text.into(), at: option.into(), span: 0..0 }
     }
 
-    /// Says which file the word is of; `text` is all of that file.
-    pub(super) fn place(&mut self, file: &str, text: &str) {
-        self.at = format!("{file}:{}", line(text, self.span.start));
+    /// Says where in its file the word stands.
+    pub(super) fn place(&mut self, lines: &Lines<'_>) {
+        self.at = lines.at(self.span.start);
     }
 }
 
-/// The line, from 1, of the byte at `at`.
-pub(super) fn line(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+/// A file's name and where its lines end: a file of many words is not counted through for each.
+pub(super) struct Lines<'a> {
+    file: &'a str,
+    ends: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    /// Those of `text`, which is all of `file`.
+    pub(super) fn new(file: &'a str, text: &str) -> Self {
+        Self { file, ends: text.match_indices('\n').map(|(at, _)| at).collect() }
+    }
+
+    /// File and line, from 1, of the byte at `at`.
+    pub(super) fn at(&self, at: usize) -> String {
+        format!("{}:{}", self.file, 1 + self.ends.partition_point(|end| *end < at))
+    }
 }
 
 impl std::fmt::Display for Word {

@@ -3,7 +3,7 @@
 //!
 //! To add a family or a toolset: write its file and add a row to [`FAMILIES`] or [`TOOLSETS`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -14,6 +14,7 @@ mod located;
 
 use file::{FamilyFile, ProfileFile, ToolsetFile};
 pub(crate) use file::{Link, TextFile, Tool};
+use located::Lines;
 pub(crate) use located::Word;
 
 use crate::compress;
@@ -211,7 +212,7 @@ fn toolset(word: &Word) -> Result<Toolset> {
     })?;
     let file = format!("toolsets/{name}.toml");
     let mut parsed: ToolsetFile = parse(&file, text)?;
-    parsed.place(&file, text);
+    parsed.place(&Lines::new(&file, text));
     Ok(Toolset { name: parsed.name.text, about: parsed.about, packages: parsed.packages })
 }
 
@@ -277,7 +278,7 @@ fn open(family: &str) -> Result<FamilyFile> {
         (format!("families/{name}.toml"), text.to_string())
     };
     let mut parsed: FamilyFile = parse(&file, &text)?;
-    parsed.place(&file, &text);
+    parsed.place(&Lines::new(&file, &text));
     let name = &parsed.name;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     ensure!(
@@ -320,11 +321,8 @@ fn merge(into: &mut ProfileFile, part: ProfileFile) {
         (&mut into.modules_without, part.modules_without),
         (&mut into.modules_plain, part.modules_plain),
     ] {
-        for word in more {
-            if !list.iter().any(|other| other.text == word.text) {
-                list.push(word);
-            }
-        }
+        let mut known: HashSet<String> = list.iter().map(|word| word.text.clone()).collect();
+        list.extend(more.into_iter().filter(|word| known.insert(word.text.clone())));
     }
     into.packages.extend(part.packages);
     for file in part.files {
@@ -347,8 +345,8 @@ fn extend(list: &mut Vec<String>, more: &[String]) {
 
 fn parse<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| located::line(text, span.start));
-        anyhow!("{file}:{line}: {}", error.message().replace('\n', " "))
+        let at = Lines::new(file, text).at(error.span().map_or(0, |span| span.start));
+        anyhow!("{at}: {}", error.message().replace('\n', " "))
     })
 }
 
@@ -439,6 +437,8 @@ mod tests {
             ("[profile.minimal]\npack_level = 99999999999999999999".into(), "mine.toml:4: "),
             ("[profile.minimal]\npack_modules_above_kib = -1".into(), "mine.toml:4: "),
             ("[profile.minimal]\nmodules = [\"a\\u001b[2J\"]\nmodules = []".into(), "mine.toml:5: "),
+            // So many words are placed and merged in one pass, not each against all.
+            (format!("[profile.minimal]\nmodules = [{}]", "\"{a,b}*\",\n".repeat(80_000)), "names no kernel"),
             ("name = \"twice\"".into(), "mine.toml:3: "),
             ("abstract = true".into(), "for others to inherit from"),
             ("x".repeat(1 << 20), "at most 1048576"),
