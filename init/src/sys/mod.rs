@@ -8,6 +8,7 @@ pub mod block;
 pub mod btrfs;
 pub mod cmdline;
 pub mod dial;
+pub mod dm;
 pub mod ending;
 pub mod files;
 pub mod icmp6;

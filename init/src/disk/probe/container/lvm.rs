@@ -3,7 +3,7 @@
 
 use rescue_schema::report::{Proof, SignatureReport};
 
-use super::{lvm_text, signature};
+use super::{lvm_text, lvm_volumes, signature};
 use crate::disk::source::{Answer, Bytes, Reader, crc32, hyphens};
 
 /// What the checksums of LVM2 start with (lib/misc/crc.h).
@@ -142,7 +142,7 @@ fn say(group: &lvm_text::Group, id: &str, found: &mut SignatureReport) {
         (Some(pv), n) => words.push_str(&format!(", {} of {n} physical volumes", pv.name)),
         (None, n) => words.push_str(&format!(" of {n} physical volumes, which does not know this one")),
     }
-    let names: Vec<&str> = group.volumes.iter().map(String::as_str).collect();
+    let names: Vec<&str> = group.volumes.iter().map(|v| v.name.as_str()).collect();
     match names.len() {
         0 => words.push_str(", no logical volumes"),
         n @ 1..=12 => words.push_str(&format!(", {n} logical volumes: {}", names.join(", "))),
@@ -166,6 +166,9 @@ fn say(group: &lvm_text::Group, id: &str, found: &mut SignatureReport) {
     }
     if let Some(system) = &group.system {
         found.more.insert("VG_SYSTEM_ID".into(), system.clone());
+    }
+    if let Some(volumes) = lvm_volumes::listed(group) {
+        found.more.insert("VG_VOLUMES".into(), volumes);
     }
     if !names.is_empty() && names.len() <= 64 {
         found.more.insert("VG_LVS".into(), names.join(" "));

@@ -1,7 +1,9 @@
 //! The metadata of a volume group as text (lvm(8), lib/format_text): sections in braces, `key = value`.
-//! Only what names things is taken.
+//! Only what names things is taken here; what maps a volume is [`super::lvm_volumes`]'s.
 
 use std::collections::BTreeSet;
+
+use super::lvm_volumes::Volume;
 
 /// Most types of segments that are told apart; LVM2 knows some thirty.
 const TYPES: usize = 64;
@@ -18,7 +20,9 @@ pub(super) struct Group {
     pub(super) sequence: u64,
     pub(super) exported: bool,
     pub(super) devices: Vec<Device>,
-    pub(super) volumes: Vec<String>,
+    pub(super) volumes: Vec<Volume>,
+    /// Sectors of an extent.
+    pub(super) extent: u64,
     /// Types of the segments: `striped`, `thin-pool`, `raid1`…
     pub(super) types: BTreeSet<String>,
     /// The one machine that may use it (lvmsystemid(7)).
@@ -32,12 +36,18 @@ pub(super) struct Device {
     pub(super) id: String,
     /// What LVM2 took as the size of the device.
     pub(super) bytes: Option<u64>,
+    /// First sector of its extents.
+    pub(super) start: u64,
+    /// Whether the group knows that it is gone.
+    pub(super) missing: bool,
 }
 
 /// The group of a text; `None` where there is none.
 pub(super) fn parse(text: &str) -> Option<Group> {
     let mut group = Group::default();
     let mut path: Vec<&str> = Vec::new();
+    // The areas of a segment stand on lines of their own.
+    let mut list = false;
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default().trim().trim_matches('\0');
         if let Some(name) = line.strip_suffix('{') {
@@ -51,13 +61,25 @@ pub(super) fn parse(text: &str) -> Option<Group> {
                     group.devices.push(Device { name: name.into(), ..Device::default() });
                 }
                 [top, "logical_volumes"] if *top == group.name && group.volumes.len() < MOST => {
-                    group.volumes.push(name.into());
+                    group.volumes.push(Volume::new(name));
+                }
+                [top, "logical_volumes", _] if *top == group.name => {
+                    if let Some(volume) = group.volumes.last_mut() {
+                        volume.begin();
+                    }
                 }
                 _ => {}
             }
             path.push(name);
+            list = false;
         } else if line == "}" {
             path.pop();
+        } else if line == "]" {
+            list = false;
+        } else if list {
+            if let Some(volume) = group.volumes.last_mut() {
+                volume.area(line);
+            }
         } else if let Some((key, value)) = line.split_once('=') {
             let (key, value) = (key.trim(), value.trim());
             let text = || value.trim_matches('"').to_string();
@@ -68,8 +90,30 @@ pub(super) fn parse(text: &str) -> Option<Group> {
                 ([top], "system_id") if *top == group.name => {
                     group.system = Some(text()).filter(|id| !id.is_empty());
                 }
-                ([_, "logical_volumes", _, _], "type") if group.types.len() < TYPES => {
-                    group.types.insert(text());
+                ([top], "extent_size") if *top == group.name => group.extent = value.parse().unwrap_or(0),
+                ([_, "logical_volumes", _, _], key) => {
+                    if key == "type" && group.types.len() < TYPES {
+                        group.types.insert(text());
+                    }
+                    list = value == "[";
+                    if let Some(volume) = group.volumes.last_mut() {
+                        volume.segment(key, value.trim_matches('"'));
+                    }
+                }
+                ([_, "logical_volumes", _], key) => {
+                    if let Some(volume) = group.volumes.last_mut() {
+                        volume.own(key, value.trim_matches('"'));
+                    }
+                }
+                ([_, "physical_volumes", _], "pe_start") => {
+                    if let Some(device) = group.devices.last_mut() {
+                        device.start = value.parse().unwrap_or(0);
+                    }
+                }
+                ([_, "physical_volumes", _], "flags") => {
+                    if let Some(device) = group.devices.last_mut() {
+                        device.missing = value.contains("\"MISSING\"");
+                    }
                 }
                 ([_, "physical_volumes", _], "id") => {
                     if let Some(device) = group.devices.last_mut() {
@@ -100,8 +144,11 @@ mod tests {
                     contents = \"Text Format Volume Group\"\n";
         let group = parse(text).unwrap();
         assert_eq!((group.name.as_str(), group.id.as_str(), group.sequence), ("vg0", "AAAA", 7));
-        assert_eq!(group.devices, [Device { name: "pv0".into(), id: "BBBB".into(), bytes: Some(4096) }]);
-        assert_eq!(group.volumes, ["root", "swap"]);
+        assert_eq!(
+            group.devices,
+            [Device { name: "pv0".into(), id: "BBBB".into(), bytes: Some(4096), ..Device::default() }]
+        );
+        assert!(group.volumes.iter().map(|v| v.name.as_str()).eq(["root", "swap"]));
         assert!(group.types.iter().eq(["raid1"]) && group.system.is_none());
         assert!(parse("").is_none() && parse("}\n}\n=\n").is_none());
         assert!(parse(&"a {\n".repeat(100_000)).is_none());

@@ -13,6 +13,7 @@ mod luks;
 mod luks2;
 mod lvm;
 mod lvm_text;
+mod lvm_volumes;
 mod mapper;
 mod md;
 mod stratis;
