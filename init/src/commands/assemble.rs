@@ -1,17 +1,18 @@
-//! `rescue assemble`: arrays and volume groups, layer by layer, without a byte written.
+//! `rescue assemble`: arrays and volume groups, layer by layer; without `--rw` without a byte written.
 
 use std::process::ExitCode;
 
 use rescue_schema::report::AssembleReport;
 
-use super::{Command, Usage, disks};
-use crate::disk::assemble::{self, Wish};
+use super::secret::Key;
+use super::{Command, Usage, disks, writable};
+use crate::disk::assemble::{self, Wish, Write};
 
 pub(super) const COMMAND: Command = Command {
     name: "assemble",
     links: &[],
-    usage: "[DEVICE…] [--degraded] [--stop] [--dry-run] [--json]",
-    about: "RAID and LVM, read-only and without a resync; --stop takes them down",
+    usage: "[DEVICE…] [--rw] [--degraded] [--stop] [--dry-run] [--json]",
+    about: "RAID and LVM, read-only and without a resync, or --rw; --stop takes them down",
     run,
 };
 
@@ -22,6 +23,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let (mut wish, mut stop, mut dry_run, mut json) = (Wish::default(), false, false, false);
     for arg in args {
         match arg.as_str() {
+            "--rw" => wish.write = Write::All,
             "--degraded" => wish.degraded = true,
             "--stop" => stop = true,
             "--dry-run" => dry_run = true,
@@ -37,10 +39,34 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         let (steps, trouble) = assemble::teardown(dry_run)?;
         AssembleReport { steps, trouble, ..AssembleReport::default() }
     } else {
-        everything(&wish, dry_run)?
+        let mut report = if wish.write == Write::Nothing {
+            AssembleReport::default()
+        } else {
+            again(&wish, dry_run, json)?
+        };
+        let more = everything(&wish, dry_run)?;
+        report.steps.extend(more.steps);
+        report.remarks.extend(more.remarks);
+        report.trouble.extend(more.trouble);
+        AssembleReport { incomplete: report.incomplete || more.incomplete, locked: more.locked, ..report }
     };
     say(&report, json)?;
     Ok(if report.trouble.is_empty() && !report.incomplete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is there read-only, put together again to be written to: said before it is done.
+fn again(wish: &Wish, dry_run: bool, json: bool) -> anyhow::Result<AssembleReport> {
+    let disks = disks::look(&[])?;
+    let (targets, remarks) = writable::closed(&disks, &wish.only);
+    let plan = writable::plan(&disks, &targets, wish.degraded, None)?;
+    if !plan.is_empty() && !json {
+        println!("{plan}");
+    }
+    if !dry_run {
+        writable::apply(&plan, &plan.wish(wish.degraded), &mut Key::typed())?;
+    }
+    let steps = if json { plan.to_string().lines().map(Into::into).collect() } else { Vec::new() };
+    Ok(AssembleReport { steps, incomplete: !remarks.is_empty(), remarks, ..AssembleReport::default() })
 }
 
 /// Puts together whatever can be, until nothing new appears.
@@ -88,7 +114,7 @@ pub(super) fn say(report: &AssembleReport, json: bool) -> anyhow::Result<()> {
     report.remarks.iter().for_each(|line| println!("  - {line}"));
     report.trouble.iter().for_each(|line| println!("  ! {line}"));
     report.locked.iter().for_each(|device| println!("{device} is encrypted: rescue unlock {device}"));
-    if report.steps.is_empty() && report.locked.is_empty() {
+    if report.steps.is_empty() && report.locked.is_empty() && report.remarks.is_empty() {
         println!("nothing is there to be put together");
     }
     Ok(())

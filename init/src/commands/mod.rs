@@ -33,6 +33,7 @@ mod packed;
 mod power;
 mod probe;
 mod scp;
+mod secret;
 mod sftp_server;
 mod sources;
 mod sources_asking;
@@ -47,6 +48,7 @@ mod systems;
 mod umount;
 mod unlock;
 mod who;
+mod writable;
 
 use std::process::ExitCode;
 

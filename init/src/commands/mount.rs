@@ -10,7 +10,8 @@ use rescue_schema::paths::{MOUNT_ROOT, RUN};
 use rescue_schema::report::{BlockReport, MountPoint, MountReport};
 
 use super::find::{self, Found, Survey};
-use super::{Command, Usage, disks};
+use super::secret::Key;
+use super::{Command, Usage, disks, writable};
 use crate::disk::mountinfo::Mount;
 use crate::disk::{assemble, guard, mount, resolve, system, unmount};
 use crate::sys::mounts;
@@ -18,8 +19,8 @@ use crate::sys::mounts;
 pub(super) const COMMAND: Command = Command {
     name: "mount",
     links: &[],
-    usage: "[SYSTEM|DEV] [--rw] [--all] [--only DEV]… [--dry-run] [--json]",
-    about: "a system at /mnt/<name> by its own fstab, read-only",
+    usage: "[SYSTEM|DEV] [--rw [--degraded] [--key-file FILE]] [--all] [--only DEV]… [--dry-run] [--json]",
+    about: "a system at /mnt/<name> by its own fstab, read-only or --rw",
     run,
 };
 
@@ -27,6 +28,8 @@ pub(super) const COMMAND: Command = Command {
 struct Wish {
     name: Option<String>,
     write: bool,
+    degraded: bool,
+    key_file: Option<std::ffi::OsString>,
     all: bool,
     only: Vec<String>,
     dry_run: bool,
@@ -42,6 +45,8 @@ fn parse(args: &[String]) -> anyhow::Result<Wish> {
     while let Some(arg) = parser.next().map_err(usage)? {
         match arg {
             Long("rw") => wish.write = true,
+            Long("degraded") => wish.degraded = true,
+            Long("key-file") => wish.key_file = Some(parser.value().map_err(usage)?),
             Long("all") => wish.all = true,
             Long("dry-run") => wish.dry_run = true,
             Long("json") => wish.json = true,
@@ -99,8 +104,14 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 /// Devices that are named are left as they are.
 fn put_together(wish: &Wish) -> anyhow::Result<Vec<BlockReport>> {
     let disks = disks::look(&wish.only)?;
-    let all = assemble::Wish::default();
-    if wish.dry_run || !wish.only.is_empty() || assemble::plan(&disks, &all).steps.is_empty() {
+    let all = assemble::Wish { degraded: wish.degraded, ..assemble::Wish::default() };
+    let plan = assemble::plan(&disks, &all);
+    if wish.dry_run {
+        // What is on it is seen when that is done, and not before.
+        plan.steps.iter().for_each(|step| eprintln!("to be done first (rescue assemble): {step}"));
+        return Ok(disks);
+    }
+    if !wish.only.is_empty() || plan.steps.is_empty() {
         return Ok(disks);
     }
     let report = super::assemble::everything(&all, false)?;
@@ -217,18 +228,49 @@ fn one(
         }
         read_only = Some(planned(false));
     }
-    let refused = if wish.write { guard::refusals(&plan, disks) } else { Vec::new() };
+    let mut refused = if wish.write { guard::refusals(&plan, disks) } else { Vec::new() };
+    // With leave to, what is left of an array is written to.
+    let arrays = resolve::flat(disks).into_iter().filter(|b| wish.degraded && b.kind.starts_with("raid"));
+    for array in arrays {
+        refused.retain(|why| !why.starts_with(&format!("{}: degraded:", array.path)));
+    }
     if !refused.is_empty() {
         bail!("{name} is not mounted for writing:\n  {}", refused.join("\n  "));
+    }
+    let written: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter(|s| wish.write && !s.read_only && s.bind.is_none())
+        .flat_map(mount::Step::devices)
+        .collect();
+    let again = writable::plan(disks, &written, wish.degraded, Some(&plan.folder))
+        .with_context(|| format!("{name} is not mounted for writing"))?;
+    if !again.is_empty() {
+        eprintln!("{again}");
     }
     say(&report, Some(&plan), wish);
     if wish.dry_run {
         return Ok((report, false));
     }
+    let mut key = if wish.quiet { Key::typed() } else { Key::new(wish.key_file.clone()) };
+    writable::keys(&again, &mut key)?;
     // The kernel asks for it itself, by /sbin/modprobe; a kernel built without that asks nobody.
     let load = |kind: &str| drop(crate::modules::load(kind));
     if let Some(before) = &read_only {
         give_way(before, &load)?;
+    }
+    if let Err(error) = writable::apply(&again, &again.wish(wish.degraded), &mut key) {
+        // As much of it as there is.
+        let back = read_only.filter(|p| p.steps.iter().all(|s| s.devices().all(|d| Path::new(d).exists())));
+        let what = match back.map(|before| mount::apply(&before, &load)) {
+            Some(Ok(_)) => "; it is mounted read-only again",
+            _ => "; it is mounted no more",
+        };
+        bail!("{error:#}{what}");
+    }
+    let stubborn = writable::stubborn(&written);
+    if !stubborn.is_empty() {
+        bail!("{name} is not mounted for writing: {}", stubborn.join("; "));
     }
     let more = match mount::apply(&plan, &load) {
         Ok(more) => more,

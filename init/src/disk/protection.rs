@@ -44,6 +44,11 @@ pub fn release(device: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether [`hold`] protects it.
+pub fn is_held(device: &str) -> bool {
+    note(device).exists()
+}
+
 /// [`release`]s every device that is no longer `used`: one that somebody unmounted by other means.
 pub fn sweep(used: &dyn Fn(&str) -> bool) {
     for entry in fs::read_dir(NOTES).into_iter().flatten().flatten() {

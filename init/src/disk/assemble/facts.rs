@@ -78,6 +78,11 @@ impl<'a> Facts<'a> {
         self.all.iter().any(|b| b.name == name)
     }
 
+    /// Whether a device has this node, chosen or not.
+    pub(super) fn has_path(&self, path: &str) -> bool {
+        self.all.iter().any(|b| b.path == path)
+    }
+
     /// What is seen and cannot be put together here, said so that nobody takes it for empty.
     pub(super) fn others(&self, plan: &mut Plan) {
         for block in &self.chosen {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::facts::{Facts, Member, copies, groups, row, shown};
-use super::{Plan, Step, Wish};
+use super::{Plan, Step, Wish, Write};
 
 /// `MD_FEATURE_RECOVERY_OFFSET`: the member is being rebuilt.
 const REBUILDING: u64 = 2;
@@ -41,6 +41,10 @@ pub struct Array {
     pub wanted: u32,
     /// Those that it is started with, by their place in it.
     pub members: Vec<Disk>,
+    /// Its spares, which are given to it where it is written to.
+    pub spares: Vec<(String, String)>,
+    /// Whether it is started by its own superblocks, which are then written.
+    pub write: bool,
     /// Whether it was not in sync, so that a RAID of parity that lacks a member may have a torn stripe.
     pub dirty: bool,
 }
@@ -66,19 +70,30 @@ impl fmt::Display for Array {
         let devices: Vec<String> = self.members.iter().map(|d| d.device.clone()).collect();
         write!(
             f,
-            "start /dev/{} ({}{label}, {} of {} members: {}), read-only, no resync",
+            "start /dev/{} ({}{label}, {} of {} members: {}), ",
             self.name,
             self.level,
             self.members.len(),
             self.wanted,
             row(&devices)
-        )
+        )?;
+        if !self.write {
+            return f.write_str("read-only, no resync");
+        }
+        f.write_str("READ-WRITE: the first write marks its superblocks as in use, stopping it as clean")?;
+        if self.dirty {
+            f.write_str("; it was not stopped cleanly, and is resynced then")?;
+        }
+        if self.members.len() < usize::try_from(self.wanted).unwrap_or(usize::MAX) {
+            f.write_str("; members that are not here are stale from then on")?;
+        }
+        Ok(())
     }
 }
 
 /// Members that a level can do without. For RAID 10, which copies are where decides, and two neighbours of
 /// two-copy layouts hold the same: one is what is sure.
-fn spares(level: &str, wanted: u32, missing: &[u32], layout: u32) -> bool {
+fn without(level: &str, wanted: u32, missing: &[u32], layout: u32) -> bool {
     let gone = u32::try_from(missing.len()).unwrap_or(u32::MAX);
     match level {
         "raid1" => gone < wanted,
@@ -171,7 +186,13 @@ fn array(
         best.text("MD_PRESENT").unwrap_or_default().split(' ').filter_map(|n| n.parse().ok()).collect();
     let mut chosen: BTreeMap<u32, &Member<'_>> = BTreeMap::new();
     let mut rivals: Vec<&Member<'_>> = Vec::new();
+    let write = wish.write != Write::Nothing;
+    let mut spares: Vec<(String, String)> = Vec::new();
     for member in members {
+        if write && member.text("MD_ROLE") == Some("spare") {
+            spares.push((member.path().to_string(), member.block.number.clone()));
+            continue;
+        }
         let Some(role) = member.number("MD_ROLE") else {
             plan.remark(format!(
                 "{what}: {} is {}, left out",
@@ -196,9 +217,9 @@ fn array(
             ));
             // It was written to after it had been parted from the others, as these were.
             let theirs = member.text("MD_PRESENT").unwrap_or_default();
-            let without =
+            let parted =
                 best.number("MD_ROLE").is_some_and(|r| !theirs.split(' ').any(|t| t == r.to_string()));
-            if without {
+            if parted {
                 rivals.push(member);
             }
         } else if member.number("MD_FEATURES").unwrap_or(0) & REBUILDING != 0 {
@@ -232,12 +253,13 @@ fn array(
     let dirty = best.signature.state.as_deref() == Some("needs resync");
     if !missing.is_empty() {
         let lacks = format!("{what}: {} of {wanted} members are here", chosen.len());
-        if chosen.is_empty() || !spares(&level, wanted, &missing, layout) {
+        if chosen.is_empty() || !without(&level, wanted, &missing, layout) {
             plan.refuse(format!("{lacks}, which are too few for its data"));
             return None;
         }
+        let rw = if write { " --rw" } else { "" };
         if !wish.degraded {
-            plan.refuse(format!("{lacks}: not started; to use it so: rescue assemble --degraded"));
+            plan.refuse(format!("{lacks}: not started; to use it so: rescue assemble --degraded{rw}"));
             return None;
         }
         plan.remark(format!("{lacks}: started without the others"));
@@ -247,7 +269,8 @@ fn array(
             ));
         }
     } else if dirty {
-        plan.remark(format!("{what}: it was not stopped cleanly; nothing is resynced here"));
+        let then = if write { "its members are made equal again" } else { "nothing is resynced here" };
+        plan.remark(format!("{what}: it was not stopped cleanly; {then}"));
     }
     if features & JOURNAL != 0 && !members.iter().any(|m| m.text("MD_ROLE") == Some("journal")) {
         plan.remark(format!("{what}: its journal is not here: the last writes may be missing"));
@@ -261,6 +284,23 @@ fn array(
             size: m.number("MD_DATA_SIZE")?,
         })
     };
+    if write && features & JOURNAL != 0 {
+        plan.refuse(format!(
+            "{what}: it has a write journal: not started for writing here: `mdadm --assemble` does"
+        ));
+        return None;
+    }
+    if write && !missing.is_empty() && dirty && matches!(level.as_str(), "raid4" | "raid5" | "raid6") {
+        plan.refuse(format!(
+            "{what}: it lacks members and was not in sync, and the kernel does not write to such: look at it \
+             read-only, copy what matters, then mdadm --assemble --force"
+        ));
+        return None;
+    }
+    if write && !missing.is_empty() && !spares.is_empty() {
+        let names: Vec<String> = spares.drain(..).map(|(path, _)| path).collect();
+        plan.remark(format!("{what}: its spares are left out, that nothing is rebuilt: {}", row(&names)));
+    }
     let disks: Option<Vec<Disk>> = chosen.iter().map(disk).collect();
     let name = free_name(facts, best, names)?;
     names.push(name.clone());
@@ -275,6 +315,8 @@ fn array(
         size: best.number("MD_SIZE")?,
         wanted,
         members: disks?,
+        spares,
+        write,
         dirty,
     })
 }

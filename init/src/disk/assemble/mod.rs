@@ -4,36 +4,59 @@
 //!
 //! [`plan`] makes [`Step`]s of the tree of devices with what is on them, [`apply`] does one, [`open`] opens what
 //! needs a secret, [`teardown`] takes down what was made. What is built on what appears by looking again:
-//! the caller does so until a plan is empty.
+//! the caller does so until a plan is empty. To write to what is read-only, [`reopen`] says what of it has to be
+//! taken down and put together again.
 //!
 //! An array is started without its superblocks: the kernel is told level, layout and members, and so has no
-//! superblock or bitmap that it could write, nor a resync to do. Volumes of LVM are mapped read-only; those
-//! of which the kernel keeps records (RAID, thin, cache, snapshots) write by being there, and are left alone.
-//! Every device that is used is write-protected against programs as well.
+//! superblock or bitmap that it could write, nor a resync to do. Volumes of LVM that a mapping alone makes are
+//! mapped read-only; those of which the kernel keeps records (RAID, thin, cache, snapshots) write by being there,
+//! and do so to an [`overlay`] in RAM. Every device that is used is write-protected against programs as well.
+//!
+//! To write, an array is started by its own superblocks, and a volume where it lies.
 //!
 //! Two copies of a disk have the same names. Which one is meant is never guessed: nothing of them is put
 //! together until the user names devices, and the plan says so.
 
 mod apply;
+mod array;
 mod facts;
 pub mod lvm;
 pub mod md;
+pub mod overlay;
+mod record;
+pub mod reopen;
 #[cfg(test)]
 mod tests;
+pub mod volume;
 
 use std::fmt;
 
 use rescue_schema::report::BlockReport;
 
-pub use apply::{apply, locked, open, teardown};
+pub use apply::{Opening, apply, locked, open, opened_name};
+pub use record::{take_down, teardown};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
     /// Whether what lacks members may be used without them.
     pub degraded: bool,
+    /// What may be written to.
+    pub write: Write,
     /// Where any are named, members are looked for on these devices alone (and on what is built on them).
     pub only: Vec<String>,
+}
+
+/// What may be written to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Write {
+    /// Not a byte of any disk.
+    #[default]
+    Nothing,
+    /// What is put together.
+    All,
+    /// Arrays, and of the volumes those that are mapped by these names.
+    Volumes(Vec<String>),
 }
 
 /// One thing that can be put together.

@@ -21,6 +21,11 @@ pub(super) fn is_multipath(folder: &Folder) -> bool {
     folder.text("dm/uuid").is_some_and(|id| id.starts_with("mpath-"))
 }
 
+/// Whether it holds what is written to an overlay of ours: no disk, and shown as the overlay is.
+pub(super) fn is_store(folder: &Folder) -> bool {
+    folder.text("loop/backing_file").is_some_and(|file| file.starts_with("/run/rescue/overlay/"))
+}
+
 /// Describes what is one of these; whether it is.
 pub(super) fn describe(folder: &Folder, block: &mut BlockReport) -> bool {
     let name = folder.name.as_str();

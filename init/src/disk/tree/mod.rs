@@ -64,6 +64,9 @@ pub fn observe(root: &Path, mounts: &[Mount]) -> Vec<BlockReport> {
     let mut disks = Vec::new();
     for name in &names {
         let folder = Folder::new(&all, name);
+        if mapper::is_store(&folder) {
+            continue;
+        }
         // A path that the kernel joins to others itself is no disk of its own.
         if folder.text("hidden").as_deref() == Some("1") {
             continue;

@@ -1,0 +1,132 @@
+//! Putting together again, to be written to, what is there read-only: said first, asked for its key, then done.
+//! Shared by the verbs that take `--rw`.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use rescue_schema::report::BlockReport;
+
+use super::secret::Key;
+use crate::disk::assemble::reopen::{self, Aim, Reopen};
+use crate::disk::assemble::{self, Opening, Wish};
+use crate::disk::{protection, resolve};
+use crate::sys::files::read_trimmed;
+
+/// What has to go, for `targets` to be written to. What is mounted below `folder` is unmounted before.
+pub(super) fn plan(
+    disks: &[BlockReport],
+    targets: &[&str],
+    degraded: bool,
+    folder: Option<&Path>,
+) -> anyhow::Result<Reopen> {
+    let gives_way = |mount: &str| folder.is_some_and(|f| Path::new(mount).starts_with(f));
+    let aim = Aim { targets, degraded, gives_way: &gives_way, held: &protection::is_held };
+    let plan = reopen::plan(disks, &aim);
+    if !plan.refused.is_empty() {
+        bail!("not put together for writing:\n  {}", plan.refused.join("\n  "));
+    }
+    Ok(plan)
+}
+
+/// Asks for what opens the encrypted volumes of a plan, before anything is taken down.
+pub(super) fn keys(plan: &Reopen, key: &mut Key) -> anyhow::Result<()> {
+    plan.opened.first().map_or(Ok(()), |one| key.prepare(&one.device))
+}
+
+/// Does it: what is open comes back, or it is said what did not.
+pub(super) fn apply(plan: &Reopen, wish: &Wish, key: &mut Key) -> anyhow::Result<()> {
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let load = |module: &str| drop(crate::modules::load(module));
+    assemble::take_down(&plan.names()).context("taking down what is there read-only")?;
+    let done = (|| {
+        // Layer by layer: an array, what is encrypted on it, the group in that.
+        let mut trouble = together(wish)?;
+        for one in &plan.opened {
+            if !Path::new(&one.device).exists() {
+                bail!("{} did not come back: {}", one.device, trouble.join("; "));
+            }
+            let opening =
+                Opening { device: &one.device, bitlocker: one.bitlocker, header: None, write: true };
+            key.open(opening, &load)?;
+            trouble = together(wish)?;
+        }
+        if !trouble.is_empty() {
+            bail!("{}", trouble.join("; "));
+        }
+        Ok(())
+    })();
+    let Err(error) = done else { return Ok(()) };
+    // As it was, as far as that goes without a key.
+    let before = Wish { write: assemble::Write::Nothing, ..wish.clone() };
+    let _ = together(&before);
+    let locked: Vec<&str> = plan
+        .opened
+        .iter()
+        .filter(|o| !crate::sys::dm::node(&o.mapped).exists())
+        .map(|o| o.device.as_str())
+        .collect();
+    if locked.is_empty() {
+        return Err(error);
+    }
+    let hint: Vec<String> = locked.iter().map(|device| format!("rescue unlock {device}")).collect();
+    bail!("{error:#}; closed now: {}", hint.join(", "))
+}
+
+fn together(wish: &Wish) -> anyhow::Result<Vec<String>> {
+    let report = super::assemble::everything(wish, false)?;
+    Ok(report.trouble)
+}
+
+/// Those of `targets` that refuse writes all the same, a sentence each.
+pub(super) fn stubborn(targets: &[&str]) -> Vec<String> {
+    let refuses = |path: &&&str| {
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| Path::new(path).into());
+        let number = std::fs::metadata(&real).map(|m| std::os::unix::fs::MetadataExt::rdev(&m)).unwrap_or(0);
+        let folder = format!("/sys/dev/block/{}:{}/ro", rustix::fs::major(number), rustix::fs::minor(number));
+        read_trimmed(Path::new(&folder)).as_deref() == Some("1") && !protection::is_held(path)
+    };
+    let say = |path: &&str| {
+        format!(
+            "{path} refuses writes, and not because of this rescue: a switch, its hypervisor, or a mapping made by hand"
+        )
+    };
+    targets.iter().filter(refuses).map(say).collect()
+}
+
+/// Layers that are there read-only and can be put together again without a key: on or below one of `only`, or all;
+/// and, a sentence each, why others cannot.
+pub(super) fn closed<'a>(disks: &'a [BlockReport], only: &[String]) -> (Vec<&'a str>, Vec<String>) {
+    fn walk<'a>(
+        block: &'a BlockReport,
+        chosen: bool,
+        only: &[String],
+        out: &mut (Vec<&'a str>, Vec<String>),
+    ) {
+        let chosen = chosen || only.contains(&block.path) || only.contains(&format!("/dev/{}", block.name));
+        let encrypted = |b: &BlockReport| b.kind == "crypt" && b.read_only;
+        let layer = block.kind.starts_with("raid") || matches!(block.kind.as_str(), "linear" | "lvm");
+        if chosen && encrypted(block) {
+            // What is on it goes with it.
+            return;
+        }
+        if chosen && layer && block.read_only && !protection::is_held(&block.path) {
+            let all = resolve::flat(std::slice::from_ref(block));
+            if all.iter().any(|b| encrypted(b)) {
+                let line = format!("{} holds what is unlocked read-only: rescue unlock --rw {0}", block.path);
+                if !out.1.contains(&line) {
+                    out.1.push(line);
+                }
+                return;
+            }
+            if !out.0.contains(&block.path.as_str()) {
+                out.0.push(&block.path);
+            }
+        }
+        block.children.iter().for_each(|c| walk(c, chosen, only, out));
+    }
+    let mut out = (Vec::new(), Vec::new());
+    disks.iter().for_each(|disk| walk(disk, only.is_empty(), only, &mut out));
+    out
+}

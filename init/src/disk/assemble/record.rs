@@ -1,0 +1,183 @@
+//! What was made here, and undoing it in reverse order.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::apply::{program, run};
+use super::array::put;
+use super::overlay;
+use crate::sys::dm;
+use crate::sys::files::{read_capped, read_trimmed, replace};
+use crate::sys::mounts::protect;
+
+/// What was made, a line each, oldest first: `md NAME`, `lvm UUID NAME`, `overlay NAME`, `crypt NAME`,
+/// `protected DEVICE`.
+const RECORD: &str = "/run/rescue/assembled";
+
+fn lines() -> io::Result<Vec<String>> {
+    match read_capped(Path::new(RECORD), 1 << 20) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        record => Ok(String::from_utf8_lossy(&record?).lines().map(Into::into).collect()),
+    }
+}
+
+fn keep(lines: &[String]) -> io::Result<()> {
+    let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
+    replace(Path::new(RECORD), 0o600, text.as_bytes())
+}
+
+/// Adds a line.
+pub(super) fn note(line: &str) -> io::Result<()> {
+    if let Some(folder) = Path::new(RECORD).parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(RECORD)?;
+    file.write_all(format!("{line}\n").as_bytes())
+}
+
+/// Protects a device against writes until it is given back.
+pub(super) fn hold(device: &str) -> io::Result<()> {
+    if protect(Path::new(device), true)? {
+        note(&format!("protected {device}"))?;
+    }
+    Ok(())
+}
+
+/// Gives a device back that is to be written to. One that refuses writes by itself is left at that, and said.
+pub(super) fn release(device: &str) -> io::Result<()> {
+    let own = format!("protected {device}");
+    let mut all = lines()?;
+    if all.contains(&own) {
+        protect(Path::new(device), false)?;
+        all.retain(|line| *line != own);
+        keep(&all)?;
+    }
+    crate::disk::protection::release(device)
+}
+
+/// Takes down all that was made here, the last first: what was done, and what would not go, a sentence each.
+/// With `dry_run` only says what it would do. Mounts must be gone before.
+///
+/// # Errors
+/// When the record cannot be read or written.
+pub fn teardown(dry_run: bool) -> io::Result<(Vec<String>, Vec<String>)> {
+    down(None, dry_run)
+}
+
+/// Takes down those of them that are named: `md127`, `luks-md127`, `vg-root`, `rescue-overlay-vda`. The devices
+/// below stay protected.
+///
+/// # Errors
+/// When the record cannot be read or written, and with the first that would not go.
+pub fn take_down(names: &BTreeSet<String>) -> io::Result<Vec<String>> {
+    let (done, stuck) = down(Some(names), false)?;
+    match stuck.first() {
+        Some(first) => Err(io::Error::other(first.clone())),
+        None => Ok(done),
+    }
+}
+
+fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<String>, Vec<String>)> {
+    let record = lines()?;
+    let (mut done, mut stuck, mut left) = (Vec::new(), Vec::new(), Vec::new());
+    for line in record.iter().rev() {
+        let (kind, name) = line.split_once(' ').unwrap_or((line, ""));
+        let named = |name: &str| only.is_none_or(|only| only.contains(name));
+        let group = name.split(' ').next_back().unwrap_or(name);
+        let (words, there) = match kind {
+            "md" => (format!("stop /dev/{name}"), Path::new("/sys/block").join(name).exists()),
+            "lvm" => (format!("deactivate volume group {group}"), true),
+            "crypt" => (format!("close /dev/mapper/{name}"), dm::node(name).exists()),
+            "overlay" => (format!("discard the overlay of {name}"), true),
+            _ => (format!("give {name} back"), true),
+        };
+        // Of a group some volumes may stay; a device is given back by who writes to it.
+        let wanted = match kind {
+            "lvm" => true,
+            "protected" => only.is_none(),
+            _ => named(name),
+        };
+        if !wanted {
+            left.push(line.clone());
+            continue;
+        }
+        let result = match kind {
+            _ if dry_run || !there => Ok(()),
+            "md" => put(&Path::new("/sys/block").join(name).join("md/array_state"), "clear"),
+            "lvm" => deactivate(name, &named),
+            "crypt" => run(program("cryptsetup").args(["close", name]), None),
+            "overlay" => overlay::discard(name),
+            // A device is given back only when nothing that was built on devices is left.
+            _ if stuck.is_empty() => protect(Path::new(name), false).map(drop),
+            _ => {
+                left.push(line.clone());
+                continue;
+            }
+        };
+        match result {
+            Ok(()) => {
+                if only.is_some() && kind == "lvm" {
+                    left.push(line.clone());
+                }
+                if !done.contains(&words) {
+                    done.push(words);
+                }
+            }
+            Err(error) => {
+                stuck.push(format!("{words}: {error}"));
+                left.push(line.clone());
+            }
+        }
+    }
+    if !dry_run && !record.is_empty() {
+        left.reverse();
+        keep(&left)?;
+    }
+    Ok((done, stuck))
+}
+
+/// Removes the mappings of a group by their UUIDs, whatever LVM would make of its disks now: what nothing is
+/// built on first, until nothing more goes. Of its visible volumes those that are `named`.
+fn deactivate(name: &str, named: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    let (uuid, group) = name.split_once(' ').unwrap_or((name, name));
+    let start = format!("LVM-{}", uuid.replace('-', ""));
+    let mut failed = None;
+    loop {
+        let before = failed.take();
+        let mut gone = 0;
+        for entry in fs::read_dir("/sys/block")?.flatten() {
+            let path = entry.path();
+            let id = read_trimmed(&path.join("dm/uuid")).unwrap_or_default();
+            let Some(volume) = read_trimmed(&path.join("dm/name")).filter(|_| id.starts_with(&start)) else {
+                continue;
+            };
+            // Parts of a volume have a word behind the UUID, and go when nothing is built on them.
+            let part = id.len() > start.len() + 32;
+            let used = fs::read_dir(path.join("holders")).is_ok_and(|mut h| h.next().is_some());
+            if used || !(part || named(&volume)) {
+                continue;
+            }
+            match dm::remove(&volume) {
+                Ok(()) => gone += 1,
+                Err(error) => failed = Some(io::Error::new(error.kind(), format!("{volume}: {error}"))),
+            }
+        }
+        if gone == 0 {
+            unlink(group);
+            return failed.or(before).map_or(Ok(()), Err);
+        }
+    }
+}
+
+/// Removes the links in `/dev/GROUP` that lead nowhere, and the folder when it is empty.
+fn unlink(group: &str) {
+    let folder = Path::new("/dev").join(group);
+    for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        if entry.path().is_symlink() && !entry.path().exists() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    let _ = fs::remove_dir(&folder);
+}

@@ -1,0 +1,258 @@
+//! What of that which is put together read-only has to be taken down, and put together again, to write to a device:
+//! pure.
+//!
+//! A volume is mapped again by itself. An array or an encrypted volume takes all that is built on it along; of that,
+//! what is not to be written to comes back read-only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use rescue_schema::report::BlockReport;
+
+use super::{Wish, Write, opened_name};
+use crate::disk::resolve::flat;
+
+/// Layers that are taken down, by kernel or mapped name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reopen {
+    /// Arrays that are started again.
+    pub arrays: Vec<String>,
+    /// Encrypted volumes that are opened again, those below first.
+    pub opened: Vec<Opened>,
+    /// Logical volumes that are mapped again, to be written to.
+    pub volumes: Vec<String>,
+    /// Those that are mapped again as they are.
+    pub others: Vec<String>,
+    /// Overlays that are discarded.
+    pub overlays: Vec<String>,
+    /// What all of it is on: members are looked for there alone.
+    pub only: Vec<String>,
+    /// Why it cannot be, a sentence each.
+    pub refused: Vec<String>,
+}
+
+/// An encrypted volume that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// What it is on.
+    pub device: String,
+    /// Its mapping's name.
+    pub mapped: String,
+    /// Whether it is BitLocker's.
+    pub bitlocker: bool,
+}
+
+/// What is to be written to, and who may be in the way.
+pub struct Aim<'a> {
+    /// Nodes of devices.
+    pub targets: &'a [&'a str],
+    /// Whether arrays that lack members may be written to.
+    pub degraded: bool,
+    /// Whether a mount is one that is taken down before.
+    pub gives_way: &'a dyn Fn(&str) -> bool,
+    /// Whether a device refuses writes only because it is mounted read-only.
+    pub held: &'a dyn Fn(&str) -> bool,
+}
+
+impl Reopen {
+    /// Whether all can be written to as it is.
+    pub fn is_empty(&self) -> bool {
+        self.names().is_empty()
+    }
+
+    /// All that is taken down.
+    pub fn names(&self) -> BTreeSet<String> {
+        let opened = self.opened.iter().map(|o| &o.mapped);
+        let rest = self.arrays.iter().chain(&self.volumes).chain(&self.others).chain(&self.overlays);
+        rest.chain(opened).cloned().collect()
+    }
+
+    /// How it is put together again.
+    pub fn wish(&self, degraded: bool) -> Wish {
+        Wish { degraded, write: Write::Volumes(self.volumes.clone()), only: self.only.clone() }
+    }
+}
+
+impl fmt::Display for Reopen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = Vec::new();
+        for name in &self.arrays {
+            lines.push(format!(
+                "start /dev/{name} again, READ-WRITE, by its own superblocks: the first write marks them as in use \
+                 (a resync that is due begins then), stopping it as clean"
+            ));
+        }
+        for one in &self.opened {
+            lines.push(format!("open {} again, READ-WRITE: the passphrase is wanted once more", one.device));
+        }
+        if !self.volumes.is_empty() {
+            lines.push(format!("map {} again, READ-WRITE", self.volumes.join(", ")));
+        }
+        if !self.others.is_empty() {
+            lines.push(format!("map {} again, read-only as before", self.others.join(", ")));
+        }
+        for name in &self.overlays {
+            lines
+                .push(format!("discard {name}: the kernel's records of its volumes are written to the disk"));
+        }
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+fn is_array(block: &BlockReport) -> bool {
+    block.kind.starts_with("raid") || block.kind == "linear" || block.kind == "md"
+}
+
+fn is_layer(block: &BlockReport) -> bool {
+    is_array(block) || matches!(block.kind.as_str(), "crypt" | "lvm" | "overlay")
+}
+
+fn mapped(block: &BlockReport) -> String {
+    block.path.strip_prefix("/dev/mapper/").unwrap_or(&block.name).to_string()
+}
+
+fn more<'a>(block: &'a BlockReport, key: &str) -> &'a str {
+    block.probe.signatures.first().and_then(|s| s.more.get(key)).map(String::as_str).unwrap_or_default()
+}
+
+/// The tree with what lies on what.
+struct Tree<'a> {
+    blocks: BTreeMap<&'a str, &'a BlockReport>,
+    below: BTreeMap<&'a str, BTreeSet<&'a str>>,
+}
+
+impl<'a> Tree<'a> {
+    fn new(disks: &'a [BlockReport]) -> Self {
+        let (mut blocks, mut below) = (BTreeMap::new(), BTreeMap::<&str, BTreeSet<&str>>::new());
+        for block in flat(disks) {
+            blocks.insert(block.path.as_str(), block);
+            for child in &block.children {
+                below.entry(child.path.as_str()).or_default().insert(block.path.as_str());
+            }
+        }
+        Self { blocks, below }
+    }
+
+    /// A device and all that it is on.
+    fn down(&self, path: &'a str) -> BTreeSet<&'a str> {
+        let (mut seen, mut left) = (BTreeSet::new(), vec![path]);
+        while let Some(path) = left.pop() {
+            if seen.insert(path) {
+                left.extend(self.below.get(path).into_iter().flatten());
+            }
+        }
+        seen
+    }
+
+    /// Layers that are on a device, itself among them.
+    fn up(&self, path: &str) -> BTreeSet<&'a str> {
+        let all = self.blocks.get(path).map(|b| flat(std::slice::from_ref(*b))).unwrap_or_default();
+        all.into_iter().filter(|b| is_layer(b) || b.path == path).map(|b| b.path.as_str()).collect()
+    }
+}
+
+/// What has to be taken down of `disks`.
+pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
+    let tree = Tree::new(disks);
+    let closed = |b: &BlockReport| is_layer(b) && b.read_only && !(aim.held)(&b.path);
+    let mut gone: BTreeSet<&str> = BTreeSet::new();
+    let mut wanted: BTreeSet<&str> = BTreeSet::new();
+    for target in aim.targets {
+        let Some((target, _)) = tree.blocks.get_key_value(target) else { continue };
+        let on: BTreeSet<&str> = tree.down(target);
+        let overlaid = on.iter().any(|p| tree.blocks.get(p).is_some_and(|b| b.kind == "overlay"));
+        for path in &on {
+            let Some(block) = tree.blocks.get(path) else { continue };
+            if block.kind == "overlay" {
+                // Its volumes hang together.
+                gone.extend(tree.up(path));
+            } else if closed(block) && block.kind == "lvm" {
+                gone.insert(path);
+            } else if closed(block) {
+                gone.extend(tree.up(path));
+            }
+        }
+        if overlaid || on.iter().any(|p| gone.contains(p)) {
+            wanted.insert(target);
+        }
+    }
+    let mut plan = Reopen::default();
+    // Physical volumes of a group that is taken down go with their overlays.
+    let groups: BTreeSet<&str> = gone
+        .iter()
+        .flat_map(|path| tree.below.get(path).into_iter().flatten())
+        .filter_map(|path| tree.blocks.get(path))
+        .map(|block| more(block, "VG_UUID"))
+        .filter(|uuid| !uuid.is_empty())
+        .collect();
+    for path in &gone {
+        let Some(block) = tree.blocks.get(path) else { continue };
+        for mount in block.mounts.iter().filter(|m| !(aim.gives_way)(&m.target)) {
+            let how = if mount.target == "[SWAP]" {
+                format!("in use as swap: swapoff {path}")
+            } else {
+                format!("mounted at {0}: rescue umount {0}", mount.target)
+            };
+            plan.refused.push(format!("{path} is {how} first: it is taken down to be written to"));
+        }
+        let parents = || tree.below.get(path).into_iter().flatten().filter_map(|p| tree.blocks.get(p));
+        match block.kind.as_str() {
+            "lvm" if wanted.contains(path) => plan.volumes.push(mapped(block)),
+            "lvm" => plan.others.push(mapped(block)),
+            "overlay" => plan.overlays.push(mapped(block)),
+            "crypt" => {
+                for parent in parents() {
+                    plan.opened.push(Opened {
+                        device: parent.path.clone(),
+                        mapped: mapped(block),
+                        bitlocker: parent.probe.kind.as_deref() == Some("BitLocker"),
+                    });
+                    if mapped(block) != opened_name(&parent.path) {
+                        plan.refused.push(format!(
+                            "{path} was not opened by rescue unlock: close it, then rescue unlock --rw {}",
+                            parent.path
+                        ));
+                    }
+                }
+            }
+            _ if is_array(block) => plan.arrays.push(block.name.clone()),
+            _ => continue,
+        }
+        plan.only.extend(parents().filter(|b| b.kind != "overlay").map(|b| b.path.clone()));
+        let uuid = |b: &BlockReport| {
+            b.probe.uuid.clone().filter(|_| b.probe.kind.as_deref() == Some("linux_raid_member"))
+        };
+        let array = parents().find_map(|b| uuid(b)).filter(|_| is_array(block));
+        let spare = |b: &&&BlockReport| array.is_some() && uuid(b) == array && more(b, "MD_ROLE") == "spare";
+        plan.only.extend(tree.blocks.values().filter(spare).map(|b| b.path.clone()));
+    }
+    let known = |b: &&&BlockReport| b.kind != "overlay" && groups.contains(more(b, "VG_UUID"));
+    plan.only.extend(tree.blocks.values().filter(known).map(|b| b.path.clone()));
+    // What is taken down is not there to be named.
+    plan.only.retain(|path| !gone.contains(path.as_str()));
+    plan.only.sort();
+    plan.only.dedup();
+    // One that lies on another is opened after it.
+    plan.opened
+        .sort_by_key(|o| tree.blocks.get_key_value(o.device.as_str()).map_or(0, |(p, _)| tree.down(p).len()));
+    plan.opened.dedup();
+    if !gone.is_empty() {
+        again(disks, &gone, aim, &mut plan);
+    }
+    plan
+}
+
+/// Whether what is taken down can be put together again, asked before.
+fn again(disks: &[BlockReport], gone: &BTreeSet<&str>, aim: &Aim<'_>, plan: &mut Reopen) {
+    fn bare(block: &BlockReport, gone: &BTreeSet<&str>) -> BlockReport {
+        let kept = block.children.iter().filter(|c| !gone.contains(c.path.as_str()));
+        BlockReport { children: kept.map(|c| bare(c, gone)).collect(), ..block.clone() }
+    }
+    let disks: Vec<BlockReport> = disks.iter().map(|d| bare(d, gone)).collect();
+    let next = super::plan(&disks, &plan.wish(aim.degraded));
+    if next.incomplete {
+        plan.refused.extend(next.remarks);
+    }
+    plan.refused.sort();
+    plan.refused.dedup();
+}
