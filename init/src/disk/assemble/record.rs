@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use super::apply::{program, run};
 use super::array::put;
@@ -15,6 +16,13 @@ use crate::sys::mounts::protect;
 /// What was made, a line each, oldest first: `md NAME`, `lvm UUID NAME`, `overlay NAME`, `crypt NAME`,
 /// `protected DEVICE`.
 const RECORD: &str = "/run/rescue/assembled";
+
+/// Words of the names of volumes that are parts of others (lvm(8), VALID NAMES).
+const PARTS: [&str; 6] = ["_rimage_", "_rmeta_", "_mimage_", "_mlog", "_corig", "_iorig"];
+
+/// How often it is looked whether an array has gone, and what lies between.
+const GOES: usize = 500;
+const WAIT: Duration = Duration::from_millis(10);
 
 fn lines() -> io::Result<Vec<String>> {
     match read_capped(Path::new(RECORD), 1 << 20) {
@@ -91,7 +99,8 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
             "lvm" => (format!("deactivate volume group {group}"), true),
             "crypt" => (format!("close /dev/mapper/{name}"), dm::node(name).exists()),
             "overlay" => (format!("discard the overlay of {name}"), true),
-            _ => (format!("give {name} back"), true),
+            // A volume that was on an overlay is gone with it.
+            _ => (format!("give {name} back"), Path::new(name).exists()),
         };
         // Of a group some volumes may stay; a device is given back by who writes to it.
         let wanted = match kind {
@@ -105,7 +114,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
         }
         let result = match kind {
             _ if dry_run || !there => Ok(()),
-            "md" => put(&Path::new("/sys/block").join(name).join("md/array_state"), "clear"),
+            "md" => stop(name),
             "lvm" => deactivate(name, &named),
             "crypt" => run(program("cryptsetup").args(["close", name]), None),
             "overlay" => overlay::discard(name),
@@ -121,7 +130,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
                 if only.is_some() && kind == "lvm" {
                     left.push(line.clone());
                 }
-                if !done.contains(&words) {
+                if there && !done.contains(&words) {
                     done.push(words);
                 }
             }
@@ -138,14 +147,27 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
     Ok((done, stuck))
 }
 
+/// Stops an array; its name is free when its device has gone, which the kernel sees to afterwards.
+fn stop(name: &str) -> io::Result<()> {
+    let folder = Path::new("/sys/block").join(name);
+    put(&folder.join("md/array_state"), "clear")?;
+    for _ in 0..GOES {
+        if !folder.exists() {
+            break;
+        }
+        std::thread::sleep(WAIT);
+    }
+    Ok(())
+}
+
 /// Removes the mappings of a group by their UUIDs, whatever LVM would make of its disks now: what nothing is
 /// built on first, until nothing more goes. Of its visible volumes those that are `named`.
 fn deactivate(name: &str, named: &dyn Fn(&str) -> bool) -> io::Result<()> {
     let (uuid, group) = name.split_once(' ').unwrap_or((name, name));
     let start = format!("LVM-{}", uuid.replace('-', ""));
-    let mut failed = None;
+    let mut failed;
     loop {
-        let before = failed.take();
+        failed = None;
         let mut gone = 0;
         for entry in fs::read_dir("/sys/block")?.flatten() {
             let path = entry.path();
@@ -153,8 +175,9 @@ fn deactivate(name: &str, named: &dyn Fn(&str) -> bool) -> io::Result<()> {
             let Some(volume) = read_trimmed(&path.join("dm/name")).filter(|_| id.starts_with(&start)) else {
                 continue;
             };
-            // Parts of a volume have a word behind the UUID, and go when nothing is built on them.
-            let part = id.len() > start.len() + 32;
+            // Parts of a volume go when nothing is built on them. They have a word behind the UUID, or a name that
+            // lvm(8) keeps for them.
+            let part = id.len() > start.len() + 32 || PARTS.iter().any(|word| volume.contains(word));
             let used = fs::read_dir(path.join("holders")).is_ok_and(|mut h| h.next().is_some());
             if used || !(part || named(&volume)) {
                 continue;
@@ -166,7 +189,7 @@ fn deactivate(name: &str, named: &dyn Fn(&str) -> bool) -> io::Result<()> {
         }
         if gone == 0 {
             unlink(group);
-            return failed.or(before).map_or(Ok(()), Err);
+            return failed.map_or(Ok(()), Err);
         }
     }
 }
