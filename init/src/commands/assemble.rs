@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use rescue_schema::report::AssembleReport;
+use rescue_schema::report::{AssembleReport, BlockReport};
 
 use super::secret::Key;
 use super::{Command, Usage, disks, writable};
@@ -44,7 +44,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         } else {
             again(&wish, dry_run, json)?
         };
-        let more = everything(&wish, dry_run)?;
+        let (more, _) = everything(&wish, dry_run, None)?;
         report.steps.extend(more.steps);
         report.remarks.extend(more.remarks);
         report.trouble.extend(more.trouble);
@@ -69,12 +69,21 @@ fn again(wish: &Wish, dry_run: bool, json: bool) -> anyhow::Result<AssembleRepor
     Ok(AssembleReport { steps, incomplete: !remarks.is_empty(), remarks, ..AssembleReport::default() })
 }
 
-/// Puts together whatever can be, until nothing new appears.
-pub(super) fn everything(wish: &Wish, dry_run: bool) -> anyhow::Result<AssembleReport> {
+/// Puts together whatever can be, until nothing new appears; gives the tree that was seen last. `seen` is one that
+/// was seen just now.
+pub(super) fn everything(
+    wish: &Wish,
+    dry_run: bool,
+    mut seen: Option<Vec<BlockReport>>,
+) -> anyhow::Result<(AssembleReport, Vec<BlockReport>)> {
     let mut report = AssembleReport::default();
     let load = |module: &str| drop(crate::modules::load(module));
+    let mut disks = Vec::new();
     for _ in 0..LAYERS {
-        let disks = disks::look(&[])?;
+        disks = match seen.take() {
+            Some(seen) => seen,
+            None => disks::look(&[])?,
+        };
         let known = |path: &str| crate::disk::resolve::flat(&disks).iter().any(|b| b.path == path);
         if let Some(missing) = wish.only.iter().find(|path| !known(path)) {
             anyhow::bail!("{missing} is not here: `rescue disks` lists what is");
@@ -101,7 +110,7 @@ pub(super) fn everything(wish: &Wish, dry_run: bool) -> anyhow::Result<AssembleR
             break;
         }
     }
-    Ok(report)
+    Ok((report, disks))
 }
 
 /// Prints a report.

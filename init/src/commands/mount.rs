@@ -93,7 +93,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let survey = find::survey(&disks);
     survey.unseen.iter().for_each(|line| eprintln!("rescue mount: {line}"));
     let mut reports = Vec::new();
-    for system in choose(&survey, wish.name.as_deref(), wish.all, &disks)? {
+    for system in choose(&survey, wish.name.as_deref(), wish.all, wish.write, &disks)? {
         let planned = |write| find::plan(system, &survey, &disks, write);
         reports.push(system_at(system, &planned, &disks, &wish)?.0);
     }
@@ -114,9 +114,9 @@ fn put_together(wish: &Wish) -> anyhow::Result<Vec<BlockReport>> {
     if !wish.only.is_empty() || plan.steps.is_empty() {
         return Ok(disks);
     }
-    let report = super::assemble::everything(&all, false)?;
+    let (report, disks) = super::assemble::everything(&all, false, Some(disks))?;
     report.steps.iter().chain(&report.trouble).for_each(|line| eprintln!("{line}"));
-    disks::look(&wish.only)
+    Ok(disks)
 }
 
 /// The systems that are meant: snapshots only where they are named.
@@ -124,6 +124,7 @@ fn choose<'a>(
     survey: &'a Survey<'a>,
     name: Option<&str>,
     all: bool,
+    write: bool,
     disks: &[BlockReport],
 ) -> anyhow::Result<Vec<&'a Found<'a>>> {
     let systems = &survey.systems;
@@ -137,7 +138,10 @@ fn choose<'a>(
             None => Err(Usage(format!("no system {name:?}; there are:{}", list(&live))).into()),
         },
         None if live.is_empty() => match assemble::locked(disks).first() {
-            Some(block) => bail!("no system found; {0} is encrypted: rescue unlock {0}", block.path),
+            Some(block) => {
+                let rw = if write { "--rw " } else { "" };
+                bail!("no system found; {0} is encrypted: rescue unlock {rw}{0}", block.path)
+            }
             None => bail!("no Linux system found, nor another: `rescue disks` shows what is on the disks"),
         },
         None if live.len() > 1 && !all => {
@@ -159,7 +163,7 @@ pub(super) fn ensure(
     let disks = put_together(&wish)?;
     let survey = find::survey(&disks);
     survey.unseen.iter().for_each(|line| eprintln!("rescue: {line}"));
-    let chosen = choose(&survey, name, false, &disks)?;
+    let chosen = choose(&survey, name, false, write, &disks)?;
     let system = chosen.first().context("no system")?;
     let planned = |write| find::plan(system, &survey, &disks, write);
     let (report, fresh) = system_at(system, &planned, &disks, &wish)?;

@@ -42,7 +42,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let open = block.children.iter().find(|c| c.kind == "crypt");
     let locked =
         header.is_some() && open.is_none() || assemble::locked(&tree).iter().any(|b| b.path == device);
-    if !locked && !(write && open.is_some()) {
+    if !(locked || write && open.is_some()) {
         bail!("{device} holds nothing that is locked: `rescue probe {device}` says what it holds");
     }
     // What it is on must be writable too; what is open is opened again.
@@ -75,7 +75,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     if !json {
         println!("{device} is open, {how}: {node}");
     }
-    let report = super::assemble::everything(&Wish { only: vec![node], ..wish }, false)?;
+    let (report, _) = super::assemble::everything(&Wish { only: vec![node], ..wish }, false, None)?;
     if json || !report.steps.is_empty() || !report.remarks.is_empty() || locked {
         super::assemble::say(&report, json)?;
     }

@@ -75,8 +75,7 @@ pub(super) fn apply(plan: &Reopen, wish: &Wish, key: &mut Key) -> anyhow::Result
 }
 
 fn together(wish: &Wish) -> anyhow::Result<Vec<String>> {
-    let report = super::assemble::everything(wish, false)?;
-    Ok(report.trouble)
+    Ok(super::assemble::everything(wish, false, None)?.0.trouble)
 }
 
 /// Those of `targets` that refuse writes all the same, a sentence each.

@@ -66,7 +66,7 @@ fn activate(group: &Group, load: &dyn Fn(&str)) -> io::Result<()> {
     for device in &group.devices {
         if group.volumes.iter().any(|v| v.write) {
             release(&device.path)?;
-        } else {
+        } else if !device.used {
             hold(&device.path)?;
         }
     }

@@ -34,6 +34,8 @@ pub struct Device {
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
+    /// Whether something is mapped on it already, which may be written to.
+    pub used: bool,
 }
 
 impl Group {
@@ -173,6 +175,7 @@ pub(super) fn plan(facts: &Facts<'_>, wish: &Wish, plan: &mut Plan) {
             path: m.path().to_string(),
             name: m.block.name.clone(),
             size: m.block.size,
+            used: m.in_use(),
         };
         plan.steps.push(Step::Group(Group {
             name: name.into(),

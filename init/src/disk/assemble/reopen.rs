@@ -23,6 +23,8 @@ pub struct Reopen {
     pub volumes: Vec<String>,
     /// Those that are mapped again as they are.
     pub others: Vec<String>,
+    /// What LVM2 builds volumes of.
+    pub parts: Vec<String>,
     /// Overlays that are discarded.
     pub overlays: Vec<String>,
     /// What all of it is on: members are looked for there alone.
@@ -63,7 +65,13 @@ impl Reopen {
     /// All that is taken down.
     pub fn names(&self) -> BTreeSet<String> {
         let opened = self.opened.iter().map(|o| &o.mapped);
-        let rest = self.arrays.iter().chain(&self.volumes).chain(&self.others).chain(&self.overlays);
+        let rest = self
+            .arrays
+            .iter()
+            .chain(&self.volumes)
+            .chain(&self.others)
+            .chain(&self.parts)
+            .chain(&self.overlays);
         rest.chain(opened).cloned().collect()
     }
 
@@ -89,7 +97,8 @@ impl fmt::Display for Reopen {
             lines.push(format!("map {} again, READ-WRITE", self.volumes.join(", ")));
         }
         if !self.others.is_empty() {
-            lines.push(format!("map {} again, read-only as before", self.others.join(", ")));
+            let how = if self.overlays.is_empty() { "read-only as before" } else { "where they lie" };
+            lines.push(format!("map {} again, {how}", self.others.join(", ")));
         }
         for name in &self.overlays {
             lines
@@ -144,6 +153,12 @@ impl<'a> Tree<'a> {
         seen
     }
 
+    /// The group of the physical volume that an overlay is on.
+    fn group(&self, path: &str) -> &'a str {
+        let mut below = self.below.get(path).into_iter().flatten().filter_map(|p| self.blocks.get(p));
+        below.find_map(|b| Some(more(b, "VG_UUID")).filter(|uuid| !uuid.is_empty())).unwrap_or_default()
+    }
+
     /// Layers that are on a device, itself among them.
     fn up(&self, path: &str) -> BTreeSet<&'a str> {
         let all = self.blocks.get(path).map(|b| flat(std::slice::from_ref(*b))).unwrap_or_default();
@@ -164,8 +179,10 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
         for path in &on {
             let Some(block) = tree.blocks.get(path) else { continue };
             if block.kind == "overlay" {
-                // Its volumes hang together.
-                gone.extend(tree.up(path));
+                // The volumes on all overlays of a group hang together.
+                let own = tree.group(path);
+                let all = tree.blocks.values().filter(|b| b.kind == "overlay" && tree.group(&b.path) == own);
+                gone.extend(all.flat_map(|b| tree.up(&b.path)));
             } else if closed(block) && block.kind == "lvm" {
                 gone.insert(path);
             } else if closed(block) {
@@ -197,6 +214,7 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
         }
         let parents = || tree.below.get(path).into_iter().flatten().filter_map(|p| tree.blocks.get(p));
         match block.kind.as_str() {
+            "lvm" if block.children.iter().any(|c| c.kind == "lvm") => plan.parts.push(mapped(block)),
             "lvm" if wanted.contains(path) => plan.volumes.push(mapped(block)),
             "lvm" => plan.others.push(mapped(block)),
             "overlay" => plan.overlays.push(mapped(block)),

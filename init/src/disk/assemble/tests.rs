@@ -141,10 +141,7 @@ fn writing_to_a_volume_takes_what_it_is_on_along() {
     let plan = reopened(&layered("/mnt/x"), &["/dev/mapper/vg-root"]);
     assert_eq!(
         (plan.arrays.as_slice(), plan.only.as_slice()),
-        (
-            &["md127".to_string()][..],
-            &["/dev/a".to_string(), "/dev/b".into()][..]
-        )
+        (&["md127".to_string()][..], &["/dev/a".to_string(), "/dev/b".into()][..])
     );
     assert_eq!(
         (plan.volumes.as_slice(), plan.others.as_slice()),
