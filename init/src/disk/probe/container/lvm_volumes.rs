@@ -97,7 +97,12 @@ pub(super) fn listed(group: &Group) -> Option<String> {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+_.-".contains(&b))
     };
     let mut line = String::new();
-    for volume in group.volumes.iter().filter(|v| v.is("VISIBLE")) {
+    // What people see of a snapshot is what it takes note in: LVM2 hides that, and shows one of a name of its own.
+    let shown = |v: &&Volume| {
+        let snapshot = v.parts.iter().any(|p| p.kind == "snapshot");
+        stores.contains(v.name.as_str()) || v.is("VISIBLE") && !snapshot
+    };
+    for volume in group.volumes.iter().filter(shown) {
         let pool = |p: &Part| matches!(p.kind.as_str(), "thin-pool" | "cache-pool" | "vdo-pool");
         // What is in a pool is a volume of its own; one to be skipped is activated by name alone (lvm(8), -K).
         if volume.parts.iter().any(pool) || volume.flags.contains("\"ACTIVATION_SKIP\"") {
@@ -158,9 +163,9 @@ mod tests {
         segment2 {\nstart_extent = 4\nextent_count = 2\ntype = \"striped\"\nstripe_count = 1\nstripes = [\n\"pv1\", 0\n]\n}\n}\n\
         fast {\nid = \"F\"\nstatus = [\"READ\", \"VISIBLE\"]\nsegment1 {\nstart_extent = 0\nextent_count = 4\ntype = \"striped\"\n\
         stripe_count = 2\nstripe_size = 128\nstripes = [\n\"pv0\", 9,\n\"pv1\", 9\n]\n}\n}\n\
-        kept {\nid = \"K\"\nstatus = [\"READ\", \"WRITE\", \"VISIBLE\"]\nsegment1 {\nstart_extent = 0\nextent_count = 1\n\
+        kept {\nid = \"K\"\nstatus = [\"READ\", \"WRITE\"]\nsegment1 {\nstart_extent = 0\nextent_count = 1\n\
         type = \"striped\"\nstripe_count = 1\nstripes = [\n\"pv0\", 20\n]\n}\n}\n\
-        snapshot0 {\nid = \"S\"\nstatus = [\"READ\", \"WRITE\"]\nsegment1 {\ntype = \"snapshot\"\norigin = \"root\"\ncow_store = \"kept\"\n}\n}\n\
+        snapshot0 {\nid = \"S\"\nstatus = [\"READ\", \"WRITE\", \"VISIBLE\"]\nsegment1 {\ntype = \"snapshot\"\norigin = \"root\"\ncow_store = \"kept\"\n}\n}\n\
         pool {\nid = \"P\"\nstatus = [\"READ\", \"WRITE\", \"VISIBLE\"]\nsegment1 {\nextent_count = 1\ntype = \"thin-pool\"\n}\n}\n\
         thin {\nid = \"T\"\nstatus = [\"READ\", \"WRITE\", \"VISIBLE\"]\nsegment1 {\nextent_count = 1\ntype = \"thin\"\nthin_pool = \"pool\"\n}\n}\n}\n}\n";
 
