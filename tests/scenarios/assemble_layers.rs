@@ -1,8 +1,10 @@
 //! LVM on LUKS2 on a mirror is put together, unlocked, looked into and taken apart again without a byte written;
-//! a mirror with a stale member only when that is asked for, and of the newer member.
+//! is written to in one command where that is asked for, and clean afterwards; a mirror with a stale member is
+//! used only when that is asked for, and of the newer member.
 use anyhow::ensure;
 
 use crate::disk;
+use crate::guest::Guest;
 use crate::image::digest_of_files;
 use crate::lab::Lab;
 
@@ -12,6 +14,7 @@ const MAKE: &str = "set -e; rescue disks >/dev/null; export DM_DISABLE_UDEV=1; m
     cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/md127 /tmp/k
     cryptsetup open --key-file /tmp/k /dev/md127 c
     pvcreate /dev/mapper/c; vgcreate vg0 /dev/mapper/c; lvcreate -y -Wn -Zn -L 32M -n root vg0
+    lvcreate -y -Wn -Zn -L 8M -n home vg0; mke2fs -q -t ext4 /dev/mapper/vg0-home
     mke2fs -q -t ext4 /dev/mapper/vg0-root; mkdir -p /tmp/m; mount -t ext4 /dev/mapper/vg0-root /tmp/m
     mkdir /tmp/m/etc; printf 'ID=debian\\nPRETTY_NAME=\"Layered\"\\n' >/tmp/m/etc/os-release
     echo '/dev/vg0/root / ext4 defaults 0 1' >/tmp/m/etc/fstab; echo older >/tmp/m/file
@@ -72,7 +75,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let vm = booted()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;
-    guest.ok("rescue disks >/dev/null; printf secret >/tmp/k; mkdir -p /tmp/m; modprobe raid1")?;
+    guest.ok("printf secret >/tmp/k; mkdir -p /tmp/m")?;
+    written_to(&guest)?;
+    guest.ok("rescue disks >/dev/null; modprobe raid1")?;
     guest.ok(WRITE_WITH_ONE)?;
     let before = guest.ok(SUMS)?;
     let refused = guest.run("rescue assemble")?;
@@ -85,5 +90,47 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     guest.ok("rescue umount && rescue assemble --stop")?;
     let after = guest.ok(SUMS)?;
     ensure!(after == before, "the disks were written to:\n{before}{after}");
+    // To write to what is left of it is asked for in a word of its own.
+    guest.run("rescue assemble --degraded")?;
+    guest.ok("printf secret | rescue unlock /dev/md127; rescue mount")?;
+    let refused = guest.run("rescue mount --rw --key-file /tmp/k 2>&1")?;
+    ensure!(refused.status == 1 && refused.stdout.contains("degraded"), "{refused:?}");
+    guest.ok("rescue mount --rw --degraded --key-file /tmp/k && echo newest >/mnt/debian/file && rescue umount")?;
+    let stale = guest.ok("mdadm --examine /dev/vda /dev/vdb | grep Events | sort -u")?;
+    ensure!(stale.trim().lines().count() == 2, "the one that was left out was not written to: {stale}");
+    clean(&guest, "/dev/vda")
+}
+
+/// From read-only to writable, and back to nothing.
+fn written_to(guest: &Guest) -> anyhow::Result<()> {
+    guest.ok("rescue assemble; printf secret | rescue unlock /dev/md127; rescue mount; rescue mount /dev/mapper/vg0-home")?;
+    // Another volume of the group, which would go with what is below it.
+    let refused = guest.run("rescue mount --rw --key-file /tmp/k 2>&1")?;
+    ensure!(refused.status == 1 && refused.stdout.contains("/dev/mapper/vg0-home is mounted at"), "{refused:?}");
+    guest.ok("rescue umount /dev/mapper/vg0-home")?;
+    let said = guest.ok("rescue mount --rw --dry-run 2>&1")?;
+    ensure!(said.contains("start /dev/md127 again, READ-WRITE") && said.contains("nothing was done"), "{said}");
+    let wrong = guest.run("printf wrong | rescue mount --rw 2>&1")?;
+    ensure!(wrong.status == 1 && wrong.stdout.contains("No key available"), "{wrong:?}");
+    guest.ok("rescue umount")?;
+    guest.ok("rescue assemble; printf secret | rescue unlock /dev/md127; rescue mount")?;
+    // No terminal, and stdin is the command's own: it is said what to do.
+    let refused = guest.run("rescue enter --rw debian -- /bin/true </dev/null 2>&1")?;
+    ensure!(refused.status != 0 && refused.stdout.contains("rescue unlock --rw /dev/md127"), "{refused:?}");
+    guest.ok("printf secret | rescue mount --rw && echo written >/mnt/debian/file")?;
+    guest.ok("rescue umount")?;
+    ensure!(!guest.ok("ls /sys/block")?.contains("md127"), "all is taken apart");
+    ["/dev/vda", "/dev/vdb"].into_iter().try_for_each(|member| clean(guest, member))?;
+    // By hand, for fsck.
+    guest.ok("rescue assemble --rw && printf secret | rescue unlock --rw /dev/md127")?;
+    guest.ok("e2fsck -fy /dev/mapper/vg0-root")?;
+    ensure!(guest.ok("rescue mount && cat /mnt/debian/file")?.contains("written"));
+    guest.ok("rescue umount")?;
+    ["/dev/vda", "/dev/vdb"].into_iter().try_for_each(|member| clean(guest, member))
+}
+
+fn clean(guest: &Guest, member: &str) -> anyhow::Result<()> {
+    let said = guest.ok(&format!("mdadm --examine {member}"))?;
+    ensure!(said.contains("State : clean"), "{said}");
     Ok(())
 }
