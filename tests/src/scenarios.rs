@@ -29,6 +29,7 @@ scenarios! {
     "../scenarios/metadata_dialects.rs" metadata_dialects;
     "../scenarios/net_bonds.rs" net_bonds;
     "../scenarios/assemble_layers.rs" assemble_layers;
+    "../scenarios/lvm_records.rs" lvm_records;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
     "../scenarios/beacon.rs" beacon;
     "../scenarios/repair_fstab.rs" repair_fstab;
