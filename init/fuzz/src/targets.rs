@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use init::disk::source::{BUDGET, Reader, Source};
-use init::disk::{fstab, mount, mountinfo, probe, system, unmount};
+use init::disk::{crypttab, fstab, mount, mountinfo, probe, system, unmount};
 use init::net::dhcp::{Event, Machine, frame};
 use init::net::ladder::{Decision, PATIENCE, Rung, decide};
 use init::net::lease::Lease;
@@ -64,6 +64,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("router_advert", router_advert),
     ("network", wished_network),
     ("fstab", fstab_of_a_system),
+    ("crypttab", crypttab_of_a_system),
     ("mountinfo", mounts),
     ("os_release", os_release),
     ("registry", registry),
@@ -413,11 +414,31 @@ fn fstab_of_a_system(data: &[u8]) {
     let disk = machine_disk();
     // A line of either may be one of the other.
     let tables = mount::Tables { fstab: Some(data), crypttab: Some(data) };
-    let plan = mount::plan(&disk.children[0], tables, std::slice::from_ref(&disk), Path::new("/mnt/x"), true);
+    let leave = mount::Leave { write: true, degraded: false };
+    let plan =
+        mount::plan(&disk.children[0], tables, std::slice::from_ref(&disk), Path::new("/mnt/x"), leave);
+    assert!(plan.steps.len() <= 128, "{}", plan.steps.len());
     for step in &plan.steps {
         let place = plan.place(step);
         assert!(place.starts_with("/mnt/x"), "{}", place.display());
         let _ = step.to_string();
+    }
+}
+
+/// A crypttab, a NUL, and what fstab calls a device: what it stands for is open here, or known to be closed.
+fn crypttab_of_a_system(data: &[u8]) {
+    let (table, source) = halves(data);
+    assert!(crypttab::parse(table).iter().all(|(name, _)| !name.is_empty() && !name.contains('/')));
+    let mut disk = machine_disk();
+    disk.children[0].probe.kind = Some("crypto_LUKS".into());
+    let open = |path: &str| BlockReport { path: path.into(), kind: "crypt".into(), ..BlockReport::default() };
+    disk.children[0].children = vec![open("/dev/mapper/luks-1")];
+    let disks = [disk];
+    let known = ["/dev/mapper/luks-1", "/dev/vda", "/dev/vda2"];
+    match crypttab::opened(&String::from_utf8_lossy(source), table, &disks, "/dev/vda2") {
+        Some(crypttab::Opened::As(path)) => assert_eq!(path, known[0]),
+        Some(crypttab::Opened::Not(path)) => assert!(known.contains(&path.as_str()), "{path}"),
+        None => {}
     }
 }
 

@@ -13,6 +13,7 @@ use anyhow::{Context, bail};
 use rescue_schema::report::MountReport;
 
 use super::{Command, Usage, disks, mount};
+use crate::disk::mount::Leave;
 use crate::disk::{enter, system, unmount};
 use crate::sys::process::How;
 use crate::sys::{ending, inside, mounts, namespace, spawn};
@@ -25,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) const COMMAND: Command = Command {
     name: "enter",
     links: &[],
-    usage: "[SYSTEM] [--rw] [--only DEV]… [--dry-run] [-- COMMAND…]",
+    usage: "[SYSTEM] [--rw] [--degraded] [--only DEV]… [--dry-run] [-- COMMAND…]",
     about: "into a system, with its own shell and programs; all undone at the end",
     run,
 };
@@ -33,7 +34,7 @@ pub(super) const COMMAND: Command = Command {
 #[derive(Default)]
 struct Wish {
     name: Option<String>,
-    write: bool,
+    leave: Leave,
     dry_run: bool,
     only: Vec<String>,
     command: Vec<String>,
@@ -44,7 +45,8 @@ fn parse(args: &[String]) -> Result<Wish, Usage> {
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
-            "--rw" => wish.write = true,
+            "--rw" => wish.leave.write = true,
+            "--degraded" => wish.leave.degraded = true,
             "--dry-run" => wish.dry_run = true,
             "--only" => {
                 wish.only.push(args.next().ok_or_else(|| Usage("--only wants a device".into()))?.clone());
@@ -69,10 +71,10 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     }
     let wish = parse(args)?;
     if wish.dry_run {
-        enter::plan(!wish.write).iter().for_each(|step| println!("{step}"));
+        enter::plan(!wish.leave.write).iter().for_each(|step| println!("{step}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let (report, fresh, facts) = mount::ensure(wish.name.as_deref(), wish.write, &wish.only)?;
+    let (report, fresh, facts) = mount::ensure(wish.name.as_deref(), wish.leave, &wish.only)?;
     let ended = if facts.family == "linux" {
         within(&report, &facts, &wish)
     } else {
@@ -224,7 +226,7 @@ mod tests {
     #[test]
     fn what_follows_the_dashes_is_the_command() {
         let wish = parsed(&["db7", "--rw", "--", "ls", "--rw", "-l"]).ok().unwrap();
-        assert!(wish.write && wish.name.as_deref() == Some("db7"));
+        assert!(wish.leave.write && wish.name.as_deref() == Some("db7"));
         assert_eq!(wish.command, ["ls", "--rw", "-l"]);
         assert!(parsed(&["db7", "ls"]).is_err() && parsed(&["-x"]).is_err() && parsed(&["--only"]).is_err());
     }

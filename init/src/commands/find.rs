@@ -8,10 +8,11 @@ use rescue_schema::paths::MOUNT_ROOT;
 use rescue_schema::report::{BlockReport, ProbeResult, SubvolumeReport};
 
 use crate::disk::drivers::{Driver, driver};
+use crate::disk::mount::Leave;
 use crate::disk::system::{self, Boot, Content};
 use crate::disk::{fallback, fstab, mount, pool, protection, resolve};
 use crate::sys::mounts::{self, Wanted};
-use crate::sys::{btrfs, inside};
+use crate::sys::{btrfs, inside, namespace};
 
 /// Most subvolumes of one file system that are looked at.
 const SUBVOLUMES: usize = 256;
@@ -65,17 +66,20 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
             if pool::is_part(root) {
                 pools.push(uuid);
             }
-            let members = match pool::members(root, disks) {
-                Ok(members) => members,
+            let pool = match pool::gather(root, disks) {
+                Ok(pool) => pool,
                 Err(why) => {
                     survey.unseen.push(why);
                     continue;
                 }
             };
-            root = members.iter().copied().find(|b| !b.mounts.is_empty()).unwrap_or(root);
-            let others =
-                members.into_iter().filter(|b| b.path != root.path).map(|b| b.path.as_str()).collect();
-            subvolumes(root, others, driver)
+            root = pool.devices.iter().copied().find(|b| !b.mounts.is_empty()).unwrap_or(root);
+            if let Some(why) = &pool.lacking {
+                survey.unseen.push(format!(
+                    "{why}: attach the others, or use it without them: rescue mount --degraded"
+                ));
+            }
+            subvolumes(root, &pool, driver)
         } else {
             inside(root, driver, |fd| vec![(None, false, system::content(fd))])
         };
@@ -84,7 +88,8 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
                 take(&mut survey, root, driver, subvolume, default, content);
             }),
             Err(error) if driver.root && driver.kind != "vfat" => {
-                survey.unseen.push(format!("looking at {} ({}): {error}", root.path, driver.kind));
+                let why = mount::meaning(&error, driver.driver, &root.path);
+                survey.unseen.push(format!("looking at {} ({}): {why}", root.path, driver.kind));
             }
             Err(_) => {}
         }
@@ -146,19 +151,18 @@ fn apart(systems: &mut [Found<'_>]) {
 
 /// What a separate /usr says of a system that has none in its root.
 fn complete(survey: &mut Survey<'_>, disks: &[BlockReport], at: usize) {
-    let Some(system) =
-        survey.systems.get(at).filter(|s| s.facts.pretty_name.is_none() && s.facts.family == "linux")
-    else {
+    let lacks = |facts: &system::Facts| facts.pretty_name.is_none() || facts.architecture.is_none();
+    let Some(system) = survey.systems.get(at).filter(|s| lacks(&s.facts) && s.facts.family == "linux") else {
         return;
     };
-    let plan = plan(system, survey, disks, false);
+    let plan = plan(system, survey, disks, Leave { write: false, degraded: true });
     let usr = plan.steps.iter().find(|s| s.target == "/usr").map(|s| s.device.clone());
     let usr = usr.and_then(|device| survey.parts.iter().find(|(d, _)| *d == device)?.1.usr.clone());
     if let (Some(usr), Some(system)) = (usr, survey.systems.get_mut(at)) {
         let facts = &mut system.facts;
-        facts.id = usr.id;
-        facts.pretty_name = usr.pretty_name;
-        facts.version = usr.version;
+        facts.id = facts.id.take().or(usr.id);
+        facts.pretty_name = facts.pretty_name.take().or(usr.pretty_name);
+        facts.version = facts.version.take().or(usr.version);
         facts.architecture = facts.architecture.take().or(usr.architecture);
         facts.evidence.extend(usr.evidence);
     }
@@ -197,23 +201,24 @@ pub(super) fn plan(
     system: &Found<'_>,
     survey: &Survey<'_>,
     disks: &[BlockReport],
-    write: bool,
+    leave: Leave,
 ) -> mount::Plan {
     let folder = Path::new(MOUNT_ROOT).join(&system.name);
     if !matches!(system.facts.family, "linux" | "freebsd") {
-        return mount::alone(system.root, disks, &folder, write);
+        return mount::alone(system.root, disks, &folder, leave);
     }
     let fstab = system.facts.fstab.as_deref();
     let tables = mount::Tables { fstab, crypttab: system.facts.crypttab.as_deref() };
-    let mut plan = mount::plan(system.root, tables, disks, &folder, write);
+    let mut plan = mount::plan(system.root, tables, disks, &folder, leave);
     if let (Some(subvolume), Some(root)) = (&system.subvolume, plan.steps.first_mut()) {
         root.options.retain(|o| !o.starts_with("subvol"));
         root.options.push(format!("subvolid={}", subvolume.id));
     }
-    if fstab::parse(fstab.unwrap_or_default()).0.is_empty() {
+    // A fstab that does not even name its root says little of the rest; what it does name stands.
+    if !fstab::parse(fstab.unwrap_or_default()).0.iter().any(|e| e.target == "/") {
         let roles: Vec<(String, &str)> =
             survey.parts.iter().filter_map(|(d, c)| Some((d.clone(), c.role?))).collect();
-        fallback::add(&mut plan, system.root, disks, &roles, write);
+        fallback::add(&mut plan, system.root, disks, &roles, leave.write);
     }
     plan
 }
@@ -239,7 +244,9 @@ pub(super) fn inside<T>(
 ) -> std::io::Result<T> {
     // What is mounted already is looked at where it is: a second, read-only mount would be refused.
     if let Some(place) = root.mounts.iter().min_by_key(|m| m.target.len()) {
-        return Ok(look(mounts::folder(Path::new(&place.target))?.as_fd()));
+        // Without what is mounted in it, which its fstab may have put over its own /etc.
+        let folder = mounts::folder(Path::new(&place.target))?;
+        return Ok(look(namespace::again_at(folder, false)?.as_fd()));
     }
     let held = protection::hold(&root.path)?;
     let found = open(root, driver, &[]).map(|m| look(m.as_fd()));
@@ -253,18 +260,18 @@ pub(super) fn inside<T>(
 type Shown = (Option<SubvolumeReport>, bool, Content);
 
 /// Every subvolume that may be a system's root, from the top level of a btrfs.
-fn subvolumes(root: &BlockReport, others: Vec<&str>, driver: &Driver) -> std::io::Result<Vec<Shown>> {
+fn subvolumes(root: &BlockReport, pool: &pool::Pool<'_>, driver: &Driver) -> std::io::Result<Vec<Shown>> {
     let mut held = Vec::new();
     if root.mounts.is_empty() {
-        for device in std::iter::once(root.path.as_str()).chain(others.iter().copied()) {
-            if protection::hold(device)? {
-                held.push(device);
+        for device in &pool.devices {
+            if protection::hold(&device.path)? {
+                held.push(device.path.as_str());
             }
         }
         // Of what was looked at before; a kernel that cannot refuses a copy that is older than that.
         let _ = btrfs::forget();
     }
-    let others: Vec<String> = others.iter().map(|device| format!("device={device}")).collect();
+    let others = pool.options(root);
     let mut top: Vec<&str> = others.iter().map(String::as_str).collect();
     let default = top.clone();
     top.push("subvolid=5");

@@ -12,14 +12,15 @@ use rescue_schema::report::{BlockReport, MountPoint, MountReport};
 use super::find::{self, Found, Survey};
 use super::secret::Key;
 use super::{Command, Usage, disks, writable};
+use crate::disk::mount::Leave;
 use crate::disk::mountinfo::Mount;
-use crate::disk::{assemble, guard, mount, resolve, system, unmount};
+use crate::disk::{assemble, guard, mount, mountinfo, protection, resolve, system, unmount};
 use crate::sys::mounts;
 
 pub(super) const COMMAND: Command = Command {
     name: "mount",
     links: &[],
-    usage: "[SYSTEM|DEV] [--rw [--degraded] [--key-file FILE]] [--all] [--only DEV]… [--dry-run] [--json]",
+    usage: "[SYSTEM|DEV] [--rw [--key-file FILE]] [--degraded] [--all] [--only DEV]… [--dry-run] [--json]",
     about: "a system at /mnt/<name> by its own fstab, read-only or --rw",
     run,
 };
@@ -27,8 +28,7 @@ pub(super) const COMMAND: Command = Command {
 #[derive(Debug, Default)]
 struct Wish {
     name: Option<String>,
-    write: bool,
-    degraded: bool,
+    leave: Leave,
     key_file: Option<std::ffi::OsString>,
     all: bool,
     only: Vec<String>,
@@ -44,8 +44,8 @@ fn parse(args: &[String]) -> anyhow::Result<Wish> {
     let mut parser = lexopt::Parser::from_args(args);
     while let Some(arg) = parser.next().map_err(usage)? {
         match arg {
-            Long("rw") => wish.write = true,
-            Long("degraded") => wish.degraded = true,
+            Long("rw") => wish.leave.write = true,
+            Long("degraded") => wish.leave.degraded = true,
             Long("key-file") => wish.key_file = Some(parser.value().map_err(usage)?),
             Long("all") => wish.all = true,
             Long("dry-run") => wish.dry_run = true,
@@ -64,7 +64,9 @@ fn parse(args: &[String]) -> anyhow::Result<Wish> {
 /// Waits until no other mounts or unmounts: each would undo what the other finds. Ends with the file.
 pub(super) fn alone() -> anyhow::Result<File> {
     let lock = Path::new(RUN).join("mount.lock");
-    mounts::exclusive(&lock)
+    let waiting =
+        || eprintln!("rescue: waiting for another rescue mount, umount or systems to end (rescue who)");
+    mounts::exclusive(&lock, &waiting)
         .with_context(|| format!("waiting for another rescue mount at {}", lock.display()))
 }
 
@@ -80,31 +82,45 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         let block = resolve::flat(&disks).into_iter().find(|b| b.path == device);
         let block = block.with_context(|| format!("{device} is not here: `rescue disks` lists what is"))?;
         let name = system::clean(device.trim_start_matches("/dev/").trim_start_matches("mapper/"));
-        let planned = |write| mount::alone(block, &disks, &Path::new(MOUNT_ROOT).join(&name), write);
-        if planned(false).steps.is_empty() {
-            let kind = block.probe.kind.as_deref().unwrap_or("nothing that is known");
-            bail!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more");
-        }
-        if let Some(why) = planned(false).trouble.first() {
-            bail!("{why}");
+        let planned = |leave| mount::alone(block, &disks, &Path::new(MOUNT_ROOT).join(&name), leave);
+        if planned(wish.leave).steps.is_empty() {
+            match block.probe.kind.as_deref() {
+                Some(kind) => {
+                    bail!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more")
+                }
+                None => bail!(
+                    "nothing that can be mounted is known on {device}: `rescue probe {device}` says more"
+                ),
+            }
         }
         return finish(&[one(block, &name, None, &planned, &disks, &wish)?.0], &wish);
     }
     let survey = find::survey(&disks);
-    survey.unseen.iter().for_each(|line| eprintln!("rescue mount: {line}"));
+    unseen(&survey, wish.name.as_deref());
     let mut reports = Vec::new();
-    for system in choose(&survey, wish.name.as_deref(), wish.all, wish.write, &disks)? {
-        let planned = |write| find::plan(system, &survey, &disks, write);
+    for system in choose(&survey, wish.name.as_deref(), wish.all, wish.leave.write, &disks)? {
+        let planned = |leave| find::plan(system, &survey, &disks, leave);
         reports.push(system_at(system, &planned, &disks, &wish)?.0);
     }
     finish(&reports, &wish)
+}
+
+/// Says what could not be looked at, unless the system that is meant was found all the same.
+fn unseen(survey: &Survey<'_>, name: Option<&str>) {
+    if !name.is_some_and(|name| survey.systems.iter().any(|s| is_called(s, name))) {
+        survey.unseen.iter().for_each(|line| eprintln!("rescue: {line}"));
+    }
+}
+
+fn is_called(system: &Found<'_>, name: &str) -> bool {
+    system.name == name || system.root.path == name
 }
 
 /// What is there, once arrays and volume groups that can be put together have been: that writes nothing.
 /// Devices that are named are left as they are.
 fn put_together(wish: &Wish) -> anyhow::Result<Vec<BlockReport>> {
     let disks = disks::look(&wish.only)?;
-    let all = assemble::Wish { degraded: wish.degraded, ..assemble::Wish::default() };
+    let all = assemble::Wish { degraded: wish.leave.degraded, ..assemble::Wish::default() };
     let plan = assemble::plan(&disks, &all);
     if wish.dry_run {
         // What is on it is seen when that is done, and not before.
@@ -133,7 +149,7 @@ fn choose<'a>(
     };
     let live: Vec<&Found<'_>> = systems.iter().filter(|s| !s.snapshot).collect();
     match name {
-        Some(name) => match systems.iter().find(|s| s.name == name || s.root.path == name) {
+        Some(name) => match systems.iter().find(|s| is_called(s, name)) {
             Some(one) => Ok(vec![one]),
             None => Err(Usage(format!("no system {name:?}; there are:{}", list(&live))).into()),
         },
@@ -155,24 +171,24 @@ fn choose<'a>(
 /// just now, and what it runs.
 pub(super) fn ensure(
     name: Option<&str>,
-    write: bool,
+    leave: Leave,
     only: &[String],
 ) -> anyhow::Result<(MountReport, bool, system::Facts)> {
     let _alone = alone()?;
-    let wish = Wish { name: name.map(Into::into), write, only: only.into(), quiet: true, ..Wish::default() };
+    let wish = Wish { name: name.map(Into::into), leave, only: only.into(), quiet: true, ..Wish::default() };
     let disks = put_together(&wish)?;
     let survey = find::survey(&disks);
-    survey.unseen.iter().for_each(|line| eprintln!("rescue: {line}"));
-    let chosen = choose(&survey, name, false, write, &disks)?;
+    unseen(&survey, name);
+    let chosen = choose(&survey, name, false, leave.write, &disks)?;
     let system = chosen.first().context("no system")?;
-    let planned = |write| find::plan(system, &survey, &disks, write);
+    let planned = |leave| find::plan(system, &survey, &disks, leave);
     let (report, fresh) = system_at(system, &planned, &disks, &wish)?;
     Ok((report, fresh, system.facts.clone()))
 }
 
 fn system_at(
     system: &Found<'_>,
-    planned: &dyn Fn(bool) -> mount::Plan,
+    planned: &dyn Fn(Leave) -> mount::Plan,
     disks: &[BlockReport],
     wish: &Wish,
 ) -> anyhow::Result<(MountReport, bool)> {
@@ -188,7 +204,8 @@ fn finish(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {
 
 fn describe(system: &Found<'_>) -> String {
     let pretty = system.facts.pretty_name.as_deref().unwrap_or(system.facts.family);
-    let subvolume = system.subvolume.as_ref().map(|s| format!(", {}", s.path)).unwrap_or_default();
+    let subvolume = system.subvolume.as_ref().filter(|s| !s.path.is_empty());
+    let subvolume = subvolume.map(|s| format!(", {}", s.path)).unwrap_or_default();
     format!("{pretty} on {}{subvolume}", system.root.path)
 }
 
@@ -197,17 +214,18 @@ fn one(
     root: &BlockReport,
     name: &str,
     pretty_name: Option<String>,
-    planned: &dyn Fn(bool) -> mount::Plan,
+    planned: &dyn Fn(Leave) -> mount::Plan,
     disks: &[BlockReport],
     wish: &Wish,
 ) -> anyhow::Result<(MountReport, bool)> {
-    let plan = planned(wish.write);
+    let plan = planned(wish.leave);
+    let write = wish.leave.write && plan.steps.first().is_some_and(|s| !s.read_only);
     let mut report = MountReport {
         system: name.into(),
         pretty_name,
         device: root.path.clone(),
         target: plan.folder.to_string_lossy().into_owned(),
-        read_only: !wish.write,
+        read_only: !write,
         steps: plan.steps.iter().map(ToString::to_string).collect(),
         left_out: plan.left_out.clone(),
         trouble: plan.trouble.clone(),
@@ -218,36 +236,37 @@ fn one(
     let elsewhere: Vec<&MountPoint> =
         root.mounts.iter().filter(|m| whole && !Path::new(&m.target).starts_with(&plan.folder)).collect();
     if let Some(place) = root.mounts.iter().find(at).or(elsewhere.first().copied()) {
-        if !(place.read_only && wish.write) {
+        if !(place.read_only && write) {
             report.target = place.target.clone();
             report.read_only = place.read_only;
             report.steps.clear();
             (report.left_out, report.trouble) = (Vec::new(), Vec::new());
             say(&report, None, wish);
+            let whole = planned(Leave { write: !place.read_only, ..wish.leave });
+            complete(&mut report, whole, disks, wish)?;
             return Ok((report, false));
         }
         if !elsewhere.is_empty() {
             let places: Vec<&str> = root.mounts.iter().map(|m| m.target.as_str()).collect();
             bail!("{} is mounted read-only at {}: unmount it there first", root.path, places.join(", "));
         }
-        read_only = Some(planned(false));
+        read_only = Some(planned(Leave { write: false, ..wish.leave }));
     }
-    let mut refused = if wish.write { guard::refusals(&plan, disks) } else { Vec::new() };
-    // With leave to, what is left of an array is written to.
-    let arrays = resolve::flat(disks).into_iter().filter(|b| wish.degraded && b.kind.starts_with("raid"));
-    for array in arrays {
-        refused.retain(|why| !why.starts_with(&format!("{}: degraded:", array.path)));
+    if let Some(why) = &plan.refused {
+        bail!("{name} is not mounted: {why}");
     }
+    let ours = &protection::is_ours;
+    let refused = if write { guard::refusals(&plan, disks, wish.leave, ours) } else { Vec::new() };
     if !refused.is_empty() {
         bail!("{name} is not mounted for writing:\n  {}", refused.join("\n  "));
     }
     let written: Vec<&str> = plan
         .steps
         .iter()
-        .filter(|s| wish.write && !s.read_only && s.bind.is_none())
+        .filter(|s| wish.leave.write && !s.read_only && s.bind.is_none())
         .flat_map(mount::Step::devices)
         .collect();
-    let again = writable::plan(disks, &written, wish.degraded, Some(&plan.folder))
+    let again = writable::plan(disks, &written, wish.leave.degraded, Some(&plan.folder))
         .with_context(|| format!("{name} is not mounted for writing"))?;
     if !again.is_empty() {
         eprintln!("{again}");
@@ -263,7 +282,7 @@ fn one(
     if let Some(before) = &read_only {
         give_way(before, &load)?;
     }
-    if let Err(error) = writable::apply(&again, &again.wish(wish.degraded), &mut key) {
+    if let Err(error) = writable::apply(&again, &again.wish(wish.leave.degraded), &mut key) {
         // As much of it as there is.
         let back = read_only.filter(|p| p.steps.iter().all(|s| s.devices().all(|d| Path::new(d).exists())));
         let what = match back.map(|before| mount::apply(&before, &load)) {
@@ -296,6 +315,44 @@ fn one(
     }
     report.trouble.extend(more);
     Ok((report, true))
+}
+
+/// Mounts what of a mounted system is not there, as a `rescue mount` that was killed leaves it, or a fstab that
+/// was mended since.
+fn complete(
+    report: &mut MountReport,
+    mut plan: mount::Plan,
+    disks: &[BlockReport],
+    wish: &Wish,
+) -> anyhow::Result<()> {
+    if Path::new(&report.target) != plan.folder || wish.dry_run || plan.refused.is_some() {
+        return Ok(());
+    }
+    let info = disks::mountinfo()?;
+    let there = mountinfo::parse(&info);
+    // By device, because a mount point may have been a symlink.
+    let is_there = |step: &mount::Step| match &step.bind {
+        Some(_) => there.iter().any(|m| m.target == plan.place(step)),
+        None => there.iter().any(|m| m.source == step.device && m.target.starts_with(&plan.folder)),
+    };
+    let missing: Vec<mount::Step> = plan.steps.iter().skip(1).filter(|s| !is_there(s)).cloned().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    plan.steps.clone_from(&missing);
+    let refused = guard::refusals(&plan, disks, wish.leave, &protection::is_ours);
+    if !refused.is_empty() {
+        bail!("the rest of {} is not mounted for writing:\n  {}", report.system, refused.join("\n  "));
+    }
+    let load = |kind: &str| drop(crate::modules::load(kind));
+    let trouble = mount::below(mounts::folder(&plan.folder)?.as_fd(), &missing, &load);
+    report.steps = missing.iter().map(ToString::to_string).collect();
+    if !wish.json && !wish.quiet {
+        report.steps.iter().for_each(|step| println!("  {step}"));
+        trouble.iter().for_each(|line| println!("  ! {line}"));
+    }
+    report.trouble = trouble;
+    Ok(())
 }
 
 /// Unmounts a system that is to be mounted for writing: ext4 refuses to make a mount that skipped its
@@ -342,7 +399,7 @@ fn say(report: &MountReport, plan: Option<&mount::Plan>, wish: &Wish) {
         .map(|s| {
             (
                 mount::shown(s.bind.as_ref().unwrap_or(&s.device)),
-                plan.place(s).to_string_lossy().into_owned(),
+                mount::shown(&plan.place(s).to_string_lossy()),
                 s.how(),
             )
         })
@@ -364,6 +421,9 @@ fn say(report: &MountReport, plan: Option<&mount::Plan>, wish: &Wish) {
 fn hint(report: &MountReport, wish: &Wish) -> String {
     if !report.read_only {
         return format!("repair it in {}, then: rescue umount, reboot", report.target);
+    }
+    if wish.leave.write {
+        return format!("look around in {}; this file system is only read here", report.target);
     }
     let which = wish.name.as_deref().or(wish.all.then_some(report.system.as_str()));
     let which = which.map(|w| format!(" {w}")).unwrap_or_default();

@@ -44,7 +44,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 
 fn report(system: &Found<'_>, survey: &Survey<'_>, disks: &[BlockReport]) -> SystemReport {
     let facts = &system.facts;
-    let plan = find::plan(system, survey, disks, false);
+    let plan = find::plan(system, survey, disks, crate::disk::mount::Leave { write: false, degraded: true });
     let part = |target: &str| {
         let device = plan.steps.iter().find(|s| s.target == target).map(|s| s.device.clone());
         device.and_then(|d| survey.parts.iter().find(|(path, _)| *path == d))

@@ -20,7 +20,7 @@ pub(super) fn plan(
     folder: Option<&Path>,
 ) -> anyhow::Result<Reopen> {
     let gives_way = |mount: &str| folder.is_some_and(|f| Path::new(mount).starts_with(f));
-    let aim = Aim { targets, degraded, gives_way: &gives_way, held: &protection::is_held };
+    let aim = Aim { targets, degraded, gives_way: &gives_way, held: &protection::is_ours };
     let plan = reopen::plan(disks, &aim);
     if !plan.refused.is_empty() {
         bail!("not put together for writing:\n  {}", plan.refused.join("\n  "));
@@ -84,7 +84,7 @@ pub(super) fn stubborn(targets: &[&str]) -> Vec<String> {
         let real = std::fs::canonicalize(path).unwrap_or_else(|_| Path::new(path).into());
         let number = std::fs::metadata(&real).map(|m| std::os::unix::fs::MetadataExt::rdev(&m)).unwrap_or(0);
         let folder = format!("/sys/dev/block/{}:{}/ro", rustix::fs::major(number), rustix::fs::minor(number));
-        read_trimmed(Path::new(&folder)).as_deref() == Some("1") && !protection::is_held(path)
+        read_trimmed(Path::new(&folder)).as_deref() == Some("1") && !protection::is_ours(path)
     };
     let say = |path: &&str| {
         format!(
@@ -110,7 +110,7 @@ pub(super) fn closed<'a>(disks: &'a [BlockReport], only: &[String]) -> (Vec<&'a 
             // What is on it goes with it.
             return;
         }
-        if chosen && layer && block.read_only && !protection::is_held(&block.path) {
+        if chosen && layer && block.read_only && !protection::is_ours(&block.path) {
             let all = resolve::flat(std::slice::from_ref(block));
             if all.iter().any(|b| encrypted(b)) {
                 let line = format!("{} holds what is unlocked read-only: rescue unlock --rw {0}", block.path);

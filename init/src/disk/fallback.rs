@@ -32,7 +32,12 @@ pub fn add(
         let kind = kind(b)?;
         TYPES.iter().find(|(guid, _)| *guid == kind).map(|(_, place)| *place)
     };
-    let by_content = |b: &BlockReport| roles.iter().find(|(path, _)| *path == b.path).map(|(_, role)| *role);
+    // A /boot has a folder `efi` too, to mount the ESP at; that is FAT.
+    let fat = |b: &BlockReport| b.probe.kind.as_deref() == Some("vfat");
+    let by_content = |b: &BlockReport| match roles.iter().find(|(path, _)| *path == b.path)?.1 {
+        "/boot/efi" if !fat(b) => Some("/boot"),
+        role => Some(role),
+    };
     let mut found: Vec<(&str, &BlockReport, &str)> = Vec::new();
     let others = || parts.iter().filter(|b| b.path != root.path);
     found.extend(others().filter_map(|b| Some((by_type(b)?, *b, "the type of its partition"))));

@@ -12,12 +12,64 @@ pub struct Entry {
     pub line: usize,
     /// First field, its quotes taken off: `UUID=…`, `/dev/sda1`.
     pub source: String,
-    /// Where it goes, or `none`.
+    /// Where it goes, written plainly (`//usr/` is `/usr`), or `none`.
     pub target: String,
     /// File-system type.
     pub kind: String,
     /// Options.
     pub options: Vec<String>,
+}
+
+impl Entry {
+    fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|o| o == option)
+    }
+
+    /// Whether it shows one folder of the system at another place too.
+    pub fn is_bind(&self) -> bool {
+        self.source.starts_with('/') && (self.has("bind") || self.has("rbind"))
+    }
+
+    /// Whether the system boots without it.
+    pub fn may_be_missing(&self) -> bool {
+        self.has("nofail")
+    }
+
+    /// Why it is none of a disk's.
+    pub fn unwanted(&self) -> Option<&'static str> {
+        const NETWORK: &[&str] =
+            &["nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "9p", "afs", "sshfs"];
+        const MEMORY: &[&str] =
+            &["tmpfs", "ramfs", "proc", "sysfs", "devpts", "devtmpfs", "efivarfs", "cgroup2"];
+        // A boot loader or kernel that is installed into the folder below them is never booted.
+        const BOOT: &[&str] = &["/boot", "/boot/efi", "/efi"];
+        let (kind, source) = (self.kind.as_str(), self.source.as_str());
+        let file = source.starts_with('/') && !source.starts_with("/dev/");
+        if kind == "swap" || self.target == "none" {
+            Some("swap, not used")
+        } else if NETWORK.contains(&kind) || kind.starts_with("fuse.") || self.has("_netdev") {
+            Some("on the network, left out")
+        } else if kind == "none" && !self.is_bind() {
+            Some("of no type, left out")
+        } else if kind == "overlay" || MEMORY.contains(&kind) {
+            Some("not on a disk, left out")
+        } else if self.has("noauto")
+            && !self.has("x-systemd.automount")
+            && !BOOT.contains(&self.target.as_str())
+        {
+            Some("noauto, left out")
+        } else if file && !self.is_bind() {
+            Some("a file of its own, by loop, left out")
+        } else {
+            None
+        }
+    }
+}
+
+/// A path as it is when every part of it is named once. A part that leads up is in no path that was meant.
+fn plainly(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('/').filter(|p| !matches!(*p, "" | ".")).collect();
+    (!parts.contains(&"..")).then(|| format!("/{}", parts.join("/")))
 }
 
 /// The entries in order, and the numbers of the lines that are none and were skipped.
@@ -35,13 +87,17 @@ pub fn parse(fstab: &[u8]) -> (Vec<Entry>, Vec<usize>) {
             [source, target, kind, rest @ ..]
                 if target.starts_with('/') || target == "none" || kind == "swap" =>
             {
-                entries.push(Entry {
-                    line,
-                    source: source.replace('"', ""),
-                    target: target.clone(),
-                    kind: kind.clone(),
-                    options: rest.first().map_or("defaults", |o| o).split(',').map(Into::into).collect(),
-                });
+                let place = if target.starts_with('/') { plainly(target) } else { Some(target.clone()) };
+                match place {
+                    Some(target) => entries.push(Entry {
+                        line,
+                        source: source.replace('"', ""),
+                        target,
+                        kind: kind.clone(),
+                        options: rest.first().map_or("defaults", |o| o).split(',').map(Into::into).collect(),
+                    }),
+                    None => skipped.push(line),
+                }
             }
             _ => skipped.push(line),
         }
@@ -52,6 +108,33 @@ pub fn parse(fstab: &[u8]) -> (Vec<Entry>, Vec<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_written_plainly_and_lead_nowhere_else() {
+        let places = |text: &str| parse(text.as_bytes()).0.into_iter().map(|e| e.target).collect::<Vec<_>>();
+        assert_eq!(
+            places("a /home/ ext4\na //usr/./lib ext4\na / ext4\na /. ext4\n"),
+            ["/home", "/usr/lib", "/", "/"]
+        );
+        assert_eq!(parse(b"a /c/../a ext4\na /.. ext4\n").1, [1, 2]);
+    }
+
+    #[test]
+    fn what_the_boot_loader_is_on_is_wanted_whatever_mounts_it() {
+        let why = |line: &str| parse(line.as_bytes()).0[0].unwanted();
+        for wanted in [
+            "UUID=a /boot/efi vfat noauto",
+            "UUID=a /boot ext4 noauto,user",
+            "/a /b none bind",
+            "UUID=a /srv ext4 noauto,x-systemd.automount",
+            "/dev/sda1 /srv auto nofail",
+        ] {
+            assert_eq!(why(wanted), None, "{wanted}");
+        }
+        assert_eq!(why("UUID=a /srv ext4 noauto"), Some("noauto, left out"));
+        assert_eq!(why("/iso /srv iso9660 loop"), Some("a file of its own, by loop, left out"));
+        assert_eq!(why("s3#b /srv fuse _netdev"), Some("on the network, left out"));
+    }
 
     #[test]
     fn comments_quotes_escapes_and_garbage() {

@@ -2,15 +2,30 @@
 
 use rescue_schema::report::BlockReport;
 
-use super::mount::Plan;
+use super::mount::{Leave, Plan};
 use super::resolve::flat;
 
-/// Reasons not to mount this for writing, a sentence each with what to do instead.
-pub fn refusals(plan: &Plan, disks: &[BlockReport]) -> Vec<String> {
+/// Reasons not to mount this for writing, a sentence each with what to do instead. With leave to, what is left of an
+/// array is written to. `ours` says of a device that
+/// refuses writes whether that is our doing.
+pub fn refusals(
+    plan: &Plan,
+    disks: &[BlockReport],
+    leave: Leave,
+    ours: &dyn Fn(&str) -> bool,
+) -> Vec<String> {
     let mut reasons = Vec::new();
     let writes = |path: &str| plan.steps.iter().any(|s| !s.read_only && s.device == path);
     let all = flat(disks);
     for block in all.iter().filter(|b| writes(&b.path)) {
+        // What we put together is read-only because we made it so.
+        let own = matches!(block.kind.as_str(), "disk" | "part");
+        if block.read_only && own && !ours(&block.path) {
+            reasons.push(format!(
+                "{0}: the device itself refuses writes; where that can be changed: blockdev --setrw {0}",
+                block.path
+            ));
+        }
         let (kind, state) = (block.probe.kind.as_deref(), block.probe.state.as_deref());
         if state == Some("hibernated") {
             reasons.push(format!(
@@ -32,7 +47,7 @@ pub fn refusals(plan: &Plan, disks: &[BlockReport]) -> Vec<String> {
             reasons.push(format!("{}: two file systems claim it: `rescue probe {}`", block.path, block.path));
         }
     }
-    for disk in disks {
+    for disk in disks.iter().filter(|_| !leave.degraded) {
         degraded(disk, &writes, &mut reasons);
     }
     // An image of a Linux that sleeps holds what it has in memory of the file systems that it uses.
@@ -76,15 +91,18 @@ fn degraded(block: &BlockReport, writes: &dyn Fn(&str) -> bool, reasons: &mut Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::resolve::tests::disk;
+    use crate::disk::{mount, resolve::tests::disk};
     use std::path::Path;
 
     fn reasons(disks: &[BlockReport], write: bool) -> Vec<String> {
         let fstab = b"UUID=aa / ext4 defaults 0 1\n";
-        let tables = crate::disk::mount::Tables { fstab: Some(fstab), crypttab: None };
+        let leave = mount::Leave { write, degraded: false };
+        let tables = mount::Tables { fstab: Some(fstab), crypttab: None };
         refusals(
-            &crate::disk::mount::plan(&disks[0].children[0], tables, disks, Path::new("/mnt/x"), write),
+            &mount::plan(&disks[0].children[0], tables, disks, Path::new("/mnt/x"), leave),
             disks,
+            leave,
+            &|device| device == "/dev/vdb1",
         )
     }
 
@@ -95,6 +113,10 @@ mod tests {
         assert!(reasons(&disks, true).is_empty());
         disks[1].children[0].probe.state = Some("hibernated".into());
         assert!(reasons(&disks, true).is_empty(), "of another disk");
+        disks[0].children[0].read_only = true;
+        disks[0].children[0].kind = "part".into();
+        assert!(reasons(&disks, true)[0].contains("refuses writes"));
+        disks[0].children[0].read_only = false;
         disks[0].children[1].probe.state = Some("hibernated".into());
         let said = reasons(&disks, true);
         assert!(

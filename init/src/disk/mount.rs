@@ -22,6 +22,18 @@ use crate::sys::btrfs;
 use crate::sys::mounts::{self, Wanted};
 use crate::sys::namespace;
 
+/// Most mounts of one system.
+const MOST: usize = 128;
+
+/// What the engineer allows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leave {
+    /// Whether it may be written to.
+    pub write: bool,
+    /// Whether what lacks members may be used without them.
+    pub degraded: bool,
+}
+
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -52,18 +64,50 @@ pub struct Plan {
     pub left_out: Vec<String>,
     /// What should be here and is not, a sentence each.
     pub trouble: Vec<String>,
+    /// Why its root cannot be mounted as it was asked for.
+    pub refused: Option<String>,
 }
 
 impl Plan {
     /// Takes a step with all devices of its file system.
-    fn add(&mut self, step: Option<Step>, block: &BlockReport, disks: &[BlockReport]) {
+    fn add(&mut self, step: Option<Step>, block: &BlockReport, disks: &[BlockReport], degraded: bool) {
         let Some(mut step) = step else { return };
-        match pool::options(block, disks) {
-            Ok(others) => step.options.extend(others),
-            // Its mount will fail.
-            Err(why) => self.trouble.push(why),
+        match pool::gather(block, disks) {
+            Ok(pool) => {
+                step.options.extend(pool.options(block));
+                match pool.lacking {
+                    Some(why) if degraded => {
+                        if !step.read_only {
+                            step.writes = Some("without what is missing, which is stale then");
+                        }
+                        self.trouble.push(format!("{why}: used without the others"));
+                    }
+                    Some(why) => {
+                        let why = format!("{why}: attach the others, or use it without them: --degraded");
+                        return self.refuse(step, why);
+                    }
+                    None => {}
+                }
+            }
+            Err(why) => return self.refuse(step, why),
+        }
+        if step.read_only && block.probe.state.as_deref() == Some("needs journal recovery") {
+            self.trouble.push(format!(
+                "{}: its last changes are in its journal alone, and not seen until --rw replays it",
+                block.path
+            ));
         }
         self.steps.push(step);
+    }
+
+    /// Without its root nothing is mounted; of the rest each can be missing.
+    fn refuse(&mut self, step: Step, why: String) {
+        if step.target == "/" {
+            self.refused = Some(why);
+            self.steps.push(step);
+        } else {
+            self.trouble.push(format!("{}: {why}", shown(&step.target)));
+        }
     }
 
     /// Where a step's mount is seen.
@@ -106,7 +150,7 @@ fn driver_skips(option: &str) -> bool {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = self.bind.as_ref().unwrap_or(&self.device);
-        write!(f, "mount {source} on {} ({})", self.target, self.how())
+        write!(f, "mount {} on {} ({})", shown(source), shown(&self.target), self.how())
     }
 }
 
@@ -140,9 +184,9 @@ pub fn step(block: &BlockReport, target: &str, write: bool, options: &[String]) 
 }
 
 /// A file system by itself, at `folder`.
-pub fn alone(block: &BlockReport, disks: &[BlockReport], folder: &Path, write: bool) -> Plan {
+pub fn alone(block: &BlockReport, disks: &[BlockReport], folder: &Path, leave: Leave) -> Plan {
     let mut plan = Plan { folder: folder.into(), ..Plan::default() };
-    plan.add(step(block, "/", write, &[]), block, disks);
+    plan.add(step(block, "/", leave.write, &[]), block, disks, leave.degraded);
     plan
 }
 
@@ -162,47 +206,67 @@ pub fn plan(
     tables: Tables<'_>,
     disks: &[BlockReport],
     folder: &Path,
-    write: bool,
+    leave: Leave,
 ) -> Plan {
     let mut plan = Plan { folder: folder.into(), ..Plan::default() };
+    let Leave { write, degraded } = leave;
     let Tables { fstab, crypttab } = tables;
     let (entries, skipped) = fstab::parse(fstab.unwrap_or_default());
     let of_root = entries.iter().find(|e| e.target == "/");
     // That the rescued system starts with a read-only root (which it remounts itself) says nothing here.
     let root_options: Vec<String> =
         of_root.map(|e| e.options.iter().filter(|o| *o != "ro").cloned().collect()).unwrap_or_default();
-    plan.add(step(root, "/", write, &root_options), root, disks);
+    plan.add(step(root, "/", write, &root_options), root, disks, degraded);
     if let Some(entry) = of_root {
         let other = resolve::device(&entry.source, disks, &root.path).ok().filter(|b| b.path != root.path);
         if let Some(other) = other.filter(|_| entry.source.contains('=')) {
             plan.trouble.push(format!("/etc/fstab line {}: its root is {} by that", entry.line, other.path));
         }
     } else if fstab.is_none() {
-        plan.trouble.push("/etc/fstab cannot be read: only the root file system is mounted".into());
+        plan.trouble
+            .push("there is no /etc/fstab that can be read: what belongs where is not known by it".into());
+    } else if entries.is_empty() {
+        plan.trouble.push("/etc/fstab has no entry: what belongs where is not known by it".into());
     }
-    plan.trouble.extend(skipped.iter().map(|line| format!("/etc/fstab line {line} is none: skipped")));
+    let of_line = |line: usize, text: String| (line, format!("/etc/fstab line {line}{text}"));
+    let mut left_out: Vec<(usize, String)> = Vec::new();
+    let mut trouble: Vec<(usize, String)> = match skipped.as_slice() {
+        [first, rest @ .., _] if rest.len() > 2 => {
+            vec![of_line(*first, format!(" and {} others are none: skipped", rest.len() + 1))]
+        }
+        few => few.iter().map(|line| of_line(*line, " is none: skipped".into())).collect(),
+    };
     let mut rest: Vec<_> = entries.iter().filter(|e| e.target != "/").collect();
     // A mount below another comes after it, in whatever order the lines stand; so does what shows a folder
     // again that is mounted itself.
     let depth = |path: &str| path.split('/').filter(|p| !p.is_empty()).count();
-    rest.sort_by_key(|e| depth(&e.target).max(if is_bind(e) { depth(&e.source) + 1 } else { 0 }));
+    rest.sort_by_key(|e| depth(&e.target).max(if e.is_bind() { depth(&e.source) + 1 } else { 0 }));
+    // What is shown again with all that is mounted below it, of which one is shown again, doubles with every line.
+    let binds: Vec<&str> = rest.iter().filter(|e| e.is_bind()).map(|e| e.target.as_str()).collect();
+    let nested = |source: &str| binds.iter().any(|target| Path::new(target).starts_with(source));
     for entry in rest {
         let place =
             if entry.target == "none" { String::new() } else { format!(" for {}", shown(&entry.target)) };
-        let what = format!("/etc/fstab line {}: {}{place}", entry.line, shown(&entry.source));
-        if let Some(why) = unwanted(entry) {
-            plan.left_out.push(format!("{what}: {why}"));
+        let what = format!(": {}{place}", shown(&entry.source));
+        let mut said = |text: String| trouble.push(of_line(entry.line, format!("{what}{text}")));
+        if let Some(why) = entry.unwanted() {
+            left_out.push(of_line(entry.line, format!("{what}: {why}")));
             continue;
         }
-        if is_bind(entry) {
+        if plan.steps.len() >= MOST {
+            said(format!(": more than {MOST} mounts, left out"));
+            continue;
+        }
+        if entry.is_bind() {
             if plan.steps.iter().any(|s| s.target == entry.target) {
-                plan.trouble.push(format!("{what}: {} is named twice", shown(&entry.target)));
+                said(format!(": {} is named twice", shown(&entry.target)));
             } else {
+                let deep = entry.options.iter().any(|o| o == "rbind") && !nested(&entry.source);
                 plan.steps.push(Step {
                     device: String::new(),
                     bind: Some(entry.source.clone()),
                     target: entry.target.clone(),
-                    driver: if entry.options.iter().any(|o| o == "rbind") { "rbind" } else { "bind" },
+                    driver: if deep { "rbind" } else { "bind" },
                     options: Vec::new(),
                     read_only: !write || entry.options.iter().any(|o| o == "ro"),
                     writes: None,
@@ -212,7 +276,7 @@ pub fn plan(
         }
         let opened = crypttab.and_then(|table| crypttab::opened(&entry.source, table, disks, &root.path));
         if let Some(Opened::Not(below)) = &opened {
-            plan.trouble.push(format!("{what}: {below} is encrypted: rescue unlock {below}"));
+            said(format!(": {below} is encrypted: rescue unlock {below}"));
             continue;
         }
         let open = match opened {
@@ -222,40 +286,39 @@ pub fn plan(
         let named = open.as_ref().unwrap_or(&entry.source);
         let source = resolve::today(named, of_root.map_or("", |r| &r.source), root, disks);
         if source != *named && resolve::device(&source, disks, &root.path).is_ok() {
-            plan.trouble.push(format!("{what}: taken for {source}, by its number on the disk of the root"));
+            said(format!(": taken for {source}, by its number on the disk of the root"));
         }
         match resolve::device(&source, disks, &root.path) {
-            Err(Missing::Nowhere) => plan.trouble.push(format!("{what} is on no disk here")),
-            Err(Missing::Several(all)) => {
-                plan.trouble.push(format!("{what} is ambiguous: {} have it", all.join(", ")));
-            }
-            Ok(block) if plan.steps.iter().any(|s| s.target == entry.target) => {
-                plan.trouble.push(format!(
-                    "{what}: {} is named twice, {} left out",
-                    shown(&entry.target),
-                    block.path
+            Err(Missing::Nowhere) if entry.may_be_missing() => {
+                left_out.push(of_line(
+                    entry.line,
+                    format!("{what} is on no disk here; nofail, it boots without"),
                 ));
+            }
+            Err(Missing::Nowhere) => said(" is on no disk here".into()),
+            Err(Missing::Several(all)) => said(format!(" is ambiguous: {} have it", all.join(", "))),
+            Ok(block) if plan.steps.iter().any(|s| s.target == entry.target) => {
+                said(format!(": {} is named twice, {} left out", shown(&entry.target), block.path));
             }
             Ok(block) if !fits(&entry.kind, block) => {
                 let kind = block.probe.kind.as_deref().unwrap_or("nothing known");
-                plan.trouble.push(format!("{what}: {} holds {kind}, not {}", block.path, shown(&entry.kind)));
+                said(format!(": {} holds {kind}, not {}", block.path, shown(&entry.kind)));
             }
             Ok(block) => match step(block, &entry.target, write, &entry.options) {
-                Some(step) => plan.add(Some(step), block, disks),
+                Some(step) => plan.add(Some(step), block, disks, degraded),
                 None => {
                     let kind = block.probe.kind.as_deref().unwrap_or("nothing known");
-                    plan.trouble
-                        .push(format!("{what}: {} holds {kind}, which is not mounted here", block.path));
+                    said(format!(": {} holds {kind}, which is not mounted here", block.path));
                 }
             },
         }
     }
+    // In the order of its lines, whatever the order of the mounts.
+    trouble.sort();
+    left_out.sort();
+    plan.trouble.extend(trouble.into_iter().map(|(_, text)| text));
+    plan.left_out.extend(left_out.into_iter().map(|(_, text)| text));
     plan
-}
-
-/// Whether a line shows one folder of the system at another place too.
-fn is_bind(entry: &fstab::Entry) -> bool {
-    entry.source.starts_with('/') && entry.options.iter().any(|o| o == "bind" || o == "rbind")
 }
 
 /// Whether what the line calls its type can be what was found: a name like /dev/sdb1 may by now be
@@ -270,31 +333,12 @@ fn fits(kind: &str, block: &BlockReport) -> bool {
         || step(block, "/", false, &[]).is_none()
 }
 
-/// Why an entry is none of a disk's.
-fn unwanted(entry: &fstab::Entry) -> Option<&'static str> {
-    const NETWORK: &[&str] =
-        &["nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "glusterfs", "9p", "afs", "sshfs"];
-    const MEMORY: &[&str] = &["tmpfs", "ramfs", "proc", "sysfs", "devpts", "devtmpfs", "efivarfs", "cgroup2"];
-    let has = |option: &str| entry.options.iter().any(|o| o == option);
-    let kind = entry.kind.as_str();
-    if kind == "swap" || entry.target == "none" {
-        Some("swap, not used")
-    } else if NETWORK.contains(&kind) || kind.starts_with("fuse.") || has("_netdev") {
-        Some("on the network, left out")
-    } else if kind == "none" && !is_bind(entry) {
-        Some("of no type, left out")
-    } else if kind == "overlay" || MEMORY.contains(&kind) {
-        Some("not on a disk, left out")
-    } else if has("noauto") {
-        Some("noauto, left out")
-    } else {
-        None
-    }
-}
-
 /// Text of a disk, for a terminal that must not obey it.
 pub fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).take(128).collect()
+    // Some characters are no control characters and turn what follows them around.
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '?' } else { c }).take(128).collect()
 }
 
 /// Mounts what the plan says. A root that cannot be mounted leaves nothing behind; what cannot be
@@ -378,13 +422,29 @@ fn one(step: &Step, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {
         let _ = btrfs::forget();
     }
     // Programs are to run in there as in the system itself: set-user-id bits and device nodes count.
-    mounts::detached(Wanted {
+    let wanted = Wanted {
         driver: step.driver,
         device: &step.device,
         options: &step.options,
         read_only: step.read_only,
         inert: false,
-    })
+    };
+    mounts::detached(wanted)
+        .map_err(|error| io::Error::new(error.kind(), meaning(&error, step.driver, &step.device)))
+}
+
+/// What it means that the kernel does not mount a device by this driver, where that says nothing itself.
+pub fn meaning(error: &io::Error, driver: &str, device: &str) -> String {
+    match error.raw_os_error() {
+        Some(nix::libc::ENODEV) => {
+            format!("this image has no driver {driver}: an image of the family universal has more ({error})")
+        }
+        Some(nix::libc::EINVAL | nix::libc::EUCLEAN) => {
+            format!("{driver} does not take it ({error}): `rescue probe {device}` says what is left of it")
+        }
+        Some(nix::libc::EROFS | nix::libc::EACCES) => format!("{device} refuses writes ({error})"),
+        _ => error.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -404,7 +464,7 @@ mod tests {
             Tables { fstab: Some(FSTAB), crypttab: None },
             &disks,
             Path::new("/mnt/db7"),
-            write,
+            Leave { write, degraded: false },
         )
     }
 
@@ -444,7 +504,59 @@ mod tests {
         let disks = [disk("vda", &[("ext4", "aa")])];
         let fstab = b"\x1b]0;x\x07 /a\x1b[2J ext4\n/ / / /\nUUID=aa /../../etc ext4\n";
         let tables = Tables { fstab: Some(fstab), crypttab: Some(fstab) };
-        let plan = plan(&disks[0].children[0], tables, &disks, Path::new("/mnt/x"), false);
+        let plan = plan(&disks[0].children[0], tables, &disks, Path::new("/mnt/x"), Leave::default());
         assert!(plan.trouble.iter().chain(&plan.left_out).all(|l| !l.chars().any(char::is_control)));
+    }
+
+    fn of(fstab: &str, disks: &[BlockReport]) -> Plan {
+        let tables = Tables { fstab: Some(fstab.as_bytes()), crypttab: None };
+        plan(&disks[0].children[0], tables, disks, Path::new("/mnt/x"), Leave::default())
+    }
+
+    #[test]
+    fn what_need_not_be_here_is_no_trouble_and_is_told_in_order() {
+        let disks = [disk("vda", &[("ext4", "aa"), ("vfat", "bb"), ("ext4", "cc")])];
+        let plan = of(
+            "UUID=aa / ext4\nUUID=bb /boot/efi vfat noauto\nUUID=dead /srv ext4 nofail\nUUID=cc /home/ ext4\n\
+             UUID=cc //home ext4\nnas:/x /net nfs\n",
+            &disks,
+        );
+        let targets: Vec<&str> = plan.steps.iter().map(|s| s.target.as_str()).collect();
+        assert_eq!(targets, ["/", "/home", "/boot/efi"]);
+        assert_eq!(
+            plan.left_out,
+            [
+                "/etc/fstab line 3: UUID=dead for /srv is on no disk here; nofail, it boots without",
+                "/etc/fstab line 6: nas:/x for /net: on the network, left out",
+            ]
+        );
+        assert_eq!(
+            plan.trouble,
+            ["/etc/fstab line 5: UUID=cc for /home: /home is named twice, /dev/vda3 left out"]
+        );
+        assert!(of("", &disks).trouble[0].contains("has no entry"));
+        let noise = of(&"noise\n".repeat(99), &disks).trouble;
+        assert!(
+            noise.len() == 2 && noise[1] == "/etc/fstab line 1 and 98 others are none: skipped",
+            "{noise:?}"
+        );
+    }
+
+    #[test]
+    fn folders_that_show_each_other_do_not_multiply() {
+        let disks = [disk("vda", &[("ext4", "aa")])];
+        let lines: String = (0..4000).map(|n| format!("/ /m/{n} none rbind\n")).collect();
+        let plan = of(&lines, &disks);
+        assert_eq!(plan.steps.len(), MOST);
+        assert!(plan.steps.iter().all(|s| s.driver != "rbind"), "each would double what is mounted");
+        assert_eq!(of("/srv /export none rbind\n", &disks).steps[1].driver, "rbind");
+    }
+
+    #[test]
+    fn a_journal_that_is_not_replayed_is_said_where_it_matters() {
+        let mut disks = [disk("vda", &[("xfs", "aa")])];
+        assert!(of("UUID=aa / xfs\n", &disks).trouble.is_empty());
+        disks[0].children[0].probe.state = Some("needs journal recovery".into());
+        assert!(of("UUID=aa / xfs\n", &disks).trouble[0].contains("in its journal alone"));
     }
 }

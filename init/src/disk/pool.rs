@@ -24,13 +24,30 @@ pub fn is_part(block: &BlockReport) -> bool {
     place(block).is_some()
 }
 
-/// All devices here of the file system that `block` is one of, `block` among them and in the order of the disks.
-/// Where it is on no other: it alone.
+/// The devices of one file system that are here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool<'a> {
+    /// In the order of the disks, the one that was asked about among them.
+    pub devices: Vec<&'a BlockReport>,
+    /// What is to be said where others are not here.
+    pub lacking: Option<String>,
+}
+
+impl Pool<'_> {
+    /// Options that show the kernel the others, for a mount of `block`.
+    pub fn options(&self, block: &BlockReport) -> Vec<String> {
+        let others = self.devices.iter().filter(|b| b.path != block.path);
+        let missing = self.lacking.as_ref().map(|_| "degraded".to_string());
+        others.map(|b| format!("device={}", b.path)).chain(missing).collect()
+    }
+}
+
+/// All devices here of the file system that `block` is one of. Where it is on no other: it alone.
 ///
 /// # Errors
-/// When one is not here, or here twice.
-pub fn members<'a>(block: &'a BlockReport, disks: &'a [BlockReport]) -> Result<Vec<&'a BlockReport>, String> {
-    let Some(own) = place(block) else { return Ok(vec![block]) };
+/// When one is here twice.
+pub fn gather<'a>(block: &'a BlockReport, disks: &'a [BlockReport]) -> Result<Pool<'a>, String> {
+    let Some(own) = place(block) else { return Ok(Pool { devices: vec![block], lacking: None }) };
     let built_on = |b: &BlockReport| b.children.iter().any(|c| c.partition.is_none());
     // A device of which only a mirror of the superblock is left is none to the kernel.
     let whole =
@@ -49,35 +66,20 @@ pub fn members<'a>(block: &'a BlockReport, disks: &'a [BlockReport]) -> Result<V
             ));
         }
     }
-    if u64::try_from(here.len()).unwrap_or(u64::MAX) < own.count {
+    let missing = u64::try_from(here.len()).unwrap_or(u64::MAX) < own.count;
+    let lacking = missing.then(|| {
         let numbers: Vec<String> = here.iter().map(|(b, p)| format!("{} is {}", b.path, p.number)).collect();
-        return Err(format!(
-            "btrfs {uuid}: {} of its {} devices are here ({}): attach the others, or look at what is left: \
-             mount -o ro,degraded,rescue=nologreplay {} DIR",
-            here.len(),
-            own.count,
-            numbers.join(", "),
-            block.path
-        ));
-    }
-    Ok(here.into_iter().map(|(block, _)| block).collect())
+        format!("btrfs {uuid}: {} of its {} devices are here ({})", here.len(), own.count, numbers.join(", "))
+    });
+    Ok(Pool { devices: here.into_iter().map(|(block, _)| block).collect(), lacking })
 }
 
-/// Whether these are all devices of one file system, with none missing and none here twice.
+/// Whether these are devices of one file system, with none here twice.
 pub fn are_one(blocks: &[&BlockReport], disks: &[BlockReport]) -> bool {
-    let Some(members) = blocks.first().filter(|b| is_part(b)).and_then(|b| members(b, disks).ok()) else {
+    let Some(pool) = blocks.first().filter(|b| is_part(b)).and_then(|b| gather(b, disks).ok()) else {
         return false;
     };
-    blocks.iter().all(|block| members.iter().any(|member| member.path == block.path))
-}
-
-/// Options that show the kernel the others.
-///
-/// # Errors
-/// As [`members`].
-pub fn options(block: &BlockReport, disks: &[BlockReport]) -> Result<Vec<String>, String> {
-    let members = members(block, disks)?;
-    Ok(members.iter().filter(|b| b.path != block.path).map(|b| format!("device={}", b.path)).collect())
+    blocks.iter().all(|block| pool.devices.iter().any(|member| member.path == block.path))
 }
 
 #[cfg(test)]
@@ -102,7 +104,9 @@ mod tests {
     }
 
     fn of(disks: &[BlockReport]) -> Result<Vec<String>, String> {
-        options(&disks[0].children[0], disks)
+        let block = &disks[0].children[0];
+        let pool = gather(block, disks)?;
+        pool.lacking.clone().map_or(Ok(pool.options(block)), Err)
     }
 
     #[test]
@@ -131,5 +135,8 @@ mod tests {
         assert!(why.contains("2 of its 3 devices are here (/dev/vda1 is 1, /dev/vdb1 is 3)"), "{why}");
         let why = of(&devices(&[(1, 2), (2, 2), (2, 2)])).unwrap_err();
         assert!(why.contains("/dev/vdb1 and /dev/vdc1 are copies"), "{why}");
+        let disks = devices(&[(1, 3), (3, 3)]);
+        let block = &disks[1].children[0];
+        assert_eq!(gather(block, &disks).unwrap().options(block), ["device=/dev/vda1", "degraded"]);
     }
 }

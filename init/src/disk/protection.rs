@@ -44,8 +44,8 @@ pub fn release(device: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether [`hold`] protects it.
-pub fn is_held(device: &str) -> bool {
+/// Whether it is by us that a device refuses writes.
+pub fn is_ours(device: &str) -> bool {
     note(device).exists()
 }
 

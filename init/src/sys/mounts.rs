@@ -97,16 +97,24 @@ pub fn unmount(target: &Path) -> io::Result<()> {
     Ok(umount2(target, UnmountFlags::NOFOLLOW)?)
 }
 
-/// A file that only one process has at a time, made with its folder where it is not there. Waits for it.
+/// A file that only one process has at a time, made with its folder where it is not there. Waits for it, and calls
+/// `waiting` before.
 ///
 /// # Errors
 /// Those of the file system.
-pub fn exclusive(path: &Path) -> io::Result<File> {
+pub fn exclusive(path: &Path, waiting: &dyn Fn()) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let file = File::options().create(true).truncate(false).write(true).open(path)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+    use rustix::fs::{FlockOperation, flock};
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            waiting();
+            flock(&file, FlockOperation::LockExclusive)?;
+        }
+        done => done?,
+    }
     Ok(file)
 }
 

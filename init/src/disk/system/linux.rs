@@ -154,8 +154,7 @@ fn selinux(config: Option<&[u8]>) -> bool {
 /// The first line that is no comment (hostname(5)).
 fn first_word(text: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(text);
-    let line = text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#'))?;
-    Some(line.to_string())
+    plain(text.lines().map(str::trim).find(|l| !l.is_empty() && !l.starts_with('#'))?)
 }
 
 /// A value of os-release(5), its quotes and backslashes taken off.

@@ -257,10 +257,18 @@ impl Seen<'_> {
         } else {
             block.model = folder.text("device/model").or_else(|| folder.text("device/name"));
             block.serial = folder.text("serial").or_else(|| folder.text("device/serial"));
+            block.slot = card(&folder.link).map(Into::into);
             block.wwn =
                 folder.text("wwid").or_else(|| folder.text("device/cid").map(|cid| format!("mmc.{cid}")));
         }
     }
+}
+
+/// The PCI address of the card that is a virtio disk, which udev names it by.
+fn card(link: &str) -> Option<&str> {
+    let address = link.split_once("/virtio")?.0.rsplit('/').next()?;
+    let is = address.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.'));
+    (is && address.matches(':').count() == 2).then_some(address)
 }
 
 /// The innermost word of the device's path in /sys that names a bus.
