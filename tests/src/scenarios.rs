@@ -31,6 +31,8 @@ scenarios! {
     "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/lvm_records.rs" lvm_records;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
+    "../scenarios/power_cut.rs" power_cut;
+    "../scenarios/odd_fstabs.rs" odd_fstabs;
     "../scenarios/beacon.rs" beacon;
     "../scenarios/repair_fstab.rs" repair_fstab;
     "../scenarios/return_after.rs" return_after;
