@@ -12,6 +12,8 @@ use crate::sys::files::read_capped;
 
 /// What a device may take to answer. A healthy one takes milliseconds, a dying one minutes.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// The same where a disk that is left out is a system that is not found: one that sleeps takes ten seconds to turn.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Longest time that may be asked for instead, in seconds.
 const LONGEST: u64 = 3600;
 
@@ -122,7 +124,7 @@ pub(super) fn mountinfo() -> anyhow::Result<Vec<u8>> {
 
 /// The disks with what is on them; where `only` names any, those alone. Their health is not asked for.
 pub(super) fn look(only: &[String]) -> anyhow::Result<Vec<BlockReport>> {
-    survey(only, false, DEADLINE)
+    survey(only, false, PATIENCE)
 }
 
 fn survey(only: &[String], health: bool, limit: Duration) -> anyhow::Result<Vec<BlockReport>> {

@@ -52,6 +52,10 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
     let mut survey = Survey::default();
     let mut pools: Vec<&str> = Vec::new();
     for root in resolve::flat(disks) {
+        if root.probe.result == ProbeResult::Unreadable {
+            let why = root.probe.notes.first().map_or("no answer", String::as_str);
+            survey.unseen.push(format!("{}: cannot be read: {why}", root.path));
+        }
         let Some(driver) = root.probe.kind.as_deref().and_then(driver) else { continue };
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
