@@ -58,9 +58,11 @@ mod tests {
         let found = facts(&tree(&[
             ("bin/freebsd-version", "#!/bin/sh\nUSERLAND_VERSION=\"14.1-RELEASE-p5\"\n"),
             ("etc/rc.conf", "hostname=\"bsd1.example.org\"\nsshd_enable=YES\n"),
+            ("etc/fstab", "/dev/ada0p2 / ufs rw 1 1\n"),
+            ("etc/os-release", "ID=freebsd\nPRETTY_NAME=\"FreeBSD 14.1-RELEASE\"\n"),
         ]))
         .unwrap();
         assert_eq!(found.pretty_name.as_deref(), Some("FreeBSD 14.1-RELEASE-p5"));
-        assert_eq!(super::super::name(&found), "bsd1");
+        assert_eq!((super::super::name(&found).as_str(), found.family), ("bsd1", "freebsd"));
     }
 }

@@ -80,6 +80,12 @@ pub(super) fn look(root: BorrowedFd<'_>, top: &[String]) -> Option<Facts> {
     if fstab.is_some() {
         evidence.push("/etc/fstab".into());
     }
+    // Whatever has users; with /usr a file system of its own there may be no program here.
+    let users =
+        || ["etc/passwd", "etc/shadow", "etc/hostname"].iter().find(|p| inside::known(root, p).is_ok());
+    if evidence.is_empty() {
+        evidence.extend(users().map(|path| format!("/{path}")));
+    }
     let places = || ["usr", "bin", "sbin"].iter().any(|p| folder_inside(root, p).is_ok());
     let has_etc = top.iter().any(|n| n == "etc");
     if own.is_none() && (evidence.is_empty() || !has_etc || !places()) {
@@ -200,6 +206,20 @@ mod tests {
         assert_eq!(bare.evidence, ["modules of kernel 6.1.0-9-amd64"]);
         assert_eq!(bare.sure(), "remains");
         assert!(found(&tree(&[("home/x", ""), ("lost+found/x", "")])).is_none());
+    }
+
+    #[test]
+    fn a_root_beside_its_usr_is_one() {
+        let root =
+            found(&tree(&[("etc/passwd", "root:x:0:0::/root:/bin/sh\n"), ("usr/x", ""), ("var/x", "")]));
+        assert_eq!(root.map(|r| r.evidence), Some(vec!["/etc/passwd".to_string()]));
+    }
+
+    #[test]
+    fn a_host_name_is_for_a_terminal_that_must_not_obey_it() {
+        let root =
+            found(&tree(&[("etc/os-release", "ID=x\n"), ("etc/hostname", "\x1b[2J\x07db7\u{9b}2J\n")]));
+        assert_eq!(root.and_then(|r| r.hostname).as_deref(), Some("[2Jdb72J"));
     }
 
     #[test]

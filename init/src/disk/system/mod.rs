@@ -76,8 +76,8 @@ impl Facts {
 /// Asks whether a family's system is here.
 type Look = fn(BorrowedFd<'_>, &[String]) -> Option<Facts>;
 
-/// In order: the first that says yes is right.
-const FAMILIES: &[Look] = &[linux::look, freebsd::look, windows::look, esxi::look];
+/// In order: the first that says yes is right. FreeBSD's root has an fstab and an os-release too.
+const FAMILIES: &[Look] = &[freebsd::look, linux::look, windows::look, esxi::look];
 
 /// Everything that one file system says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
