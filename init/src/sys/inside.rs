@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2, readlinkat, statat};
 
-use super::mounts::{folder_inside, inside};
+use super::mounts::{folder_inside, inside, regular_inside};
 
 /// What is known of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +48,9 @@ pub fn known(root: BorrowedFd<'_>, path: &str) -> io::Result<Known> {
 /// # Errors
 /// Those of the file system; `InvalidInput` for what is no regular file.
 pub fn open_file(root: BorrowedFd<'_>, path: &str) -> io::Result<(File, u64)> {
-    let file = File::from(inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
-    let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    Ok((file, about.len()))
+    let file = regular_inside(root, path)?;
+    let size = file.metadata()?.len();
+    Ok((file, size))
 }
 
 /// The first bytes of a regular file below `root`, at most `limit`.

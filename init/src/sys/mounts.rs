@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount as umount2,
@@ -140,17 +140,31 @@ pub fn folder_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
 /// # Errors
 /// Those of the file system, `InvalidInput` for what is no regular file, `FileTooLarge`.
 pub fn read_inside(root: BorrowedFd<'_>, path: &str, limit: usize) -> io::Result<Vec<u8>> {
-    // NONBLOCK, so that a fifo put there answers at once.
-    let file = File::from(inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+    let file = regular_inside(root, path)?;
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("over {limit} bytes")));
     }
     Ok(bytes)
+}
+
+/// A regular file below `root`, open to be read. What else is there is not opened: that starts a watchdog, rewinds a
+/// tape, and waits at a fifo.
+///
+/// # Errors
+/// Those of the file system, `InvalidInput` for what is no regular file.
+pub(super) fn regular_inside(root: BorrowedFd<'_>, path: &str) -> io::Result<File> {
+    let kind = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode);
+    let place = inside(root, path, OFlags::PATH)?;
+    if kind(rustix::fs::fstat(&place)?) == FileType::RegularFile {
+        // It may be another by now.
+        let file = inside(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        if kind(rustix::fs::fstat(&file)?) == FileType::RegularFile {
+            return Ok(file.into());
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
 }
 
 /// Names of at most `most` entries of a folder below `root`, found as by [`folder_inside`]; those that
