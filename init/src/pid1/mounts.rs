@@ -66,6 +66,8 @@ const LINKS: [(&str, &str); 4] =
 /// Does the mounts; fails when one that is a must does.
 pub(super) fn stage(boot: &mut Boot) -> Outcome {
     let mut failed = Vec::new();
+    // efivarfs is a module of most kernels, which the kernel asks for when it is mounted.
+    answer_the_kernel();
     for mount in MOUNTS {
         match apply(mount) {
             Ok(()) => {}
@@ -76,7 +78,6 @@ pub(super) fn stage(boot: &mut Boot) -> Outcome {
     for (target, link) in LINKS {
         let _ = std::os::unix::fs::symlink(target, link);
     }
-    answer_the_kernel();
     // Userspace may say ten lines in five seconds to kmsg unless told otherwise; a boot says more.
     let _ = std::fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
     if let Err(error) = DirBuilder::new().mode(0o755).create(paths::RUN) {
