@@ -1,5 +1,6 @@
 //! `rescue systems`: what is installed on the disks.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +8,8 @@ use rescue_schema::report::{BlockReport, SystemReport, SystemsReport};
 
 use super::find::{self, Found, Survey};
 use super::{Command, Usage, disks, mount};
-use crate::disk::resolve;
+use crate::disk::{resolve, sealed};
+use crate::sys::spawn;
 
 pub(super) const COMMAND: Command = Command {
     name: "systems",
@@ -32,7 +34,13 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let survey = find::survey(&disks);
     let mut systems: Vec<SystemReport> = survey.systems.iter().map(|s| report(s, &survey, &disks)).collect();
     systems.extend(unknown(&survey, &disks));
-    let report = SystemsReport { systems, unseen: survey.unseen };
+    let mut unseen = survey.unseen;
+    // With devices named, what is on the others is not asked about.
+    if only.is_empty() {
+        let folders = || spawn::PATH.split(':').map(Path::new);
+        unseen.extend(sealed::words(&disks, &|program| folders().any(|f| f.join(program).exists())));
+    }
+    let report = SystemsReport { systems, unseen };
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -19,6 +19,7 @@ pub mod pool;
 pub mod probe;
 pub mod protection;
 pub mod resolve;
+pub mod sealed;
 pub mod source;
 pub mod system;
 mod table;

@@ -285,7 +285,7 @@ fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use rescue_schema::report::PartitionReport;
 

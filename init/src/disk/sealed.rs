@@ -1,0 +1,71 @@
+//! What may hold a system and is not looked into: what is encrypted or not put together, and formats that the
+//! kernel has no driver of. Said with the command that opens it. To add a format: a row in `FORMATS`.
+
+use rescue_schema::report::{BlockReport, ProbeResult};
+
+use super::assemble;
+use super::resolve::flat;
+
+/// A format that other programs open: type as a probe says it, what it is, the program, its package.
+type Format = (&'static str, &'static str, &'static str, &'static str);
+
+#[rustfmt::skip]
+const FORMATS: &[Format] = &[
+    ("zfs_member", "part of a ZFS pool",      "zpool",          "zfsutils-linux, and zfs.ko for its kernel"),
+    ("bcachefs",   "a bcachefs",              "bcachefs",       "bcachefs-tools, and a kernel that has it"),
+    ("bcache",     "a disk behind a cache",   "bcache-super-show", "bcache-tools"),
+    ("apfs",       "Apple's APFS",            "apfs-fuse",      "apfs-fuse"),
+    ("ReFS",       "Windows' ReFS",           "refsutil",       "none for Linux"),
+    ("VMFS_volume_member", "a datastore of ESXi", "vmfs6-fuse", "vmfs6-tools"),
+];
+
+/// What is not seen, a sentence each. `has` says whether a program is in this image.
+pub fn words(disks: &[BlockReport], has: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut said: Vec<String> = assemble::locked(disks)
+        .iter()
+        .map(|b| format!("{} is encrypted, and what is in it is not seen: rescue unlock {0}", b.path))
+        .collect();
+    if !assemble::plan(disks, &assemble::Wish::default()).steps.is_empty() {
+        said.push("arrays or volume groups are not put together, and not seen: rescue assemble".into());
+    }
+    for block in flat(disks) {
+        let whole = matches!(block.probe.result, ProbeResult::Found | ProbeResult::Ambivalent);
+        let used = block.children.iter().any(|c| c.partition.is_none());
+        let kind = block.probe.kind.as_deref().filter(|_| whole && !used);
+        let Some((_, what, program, package)) = FORMATS.iter().find(|f| Some(f.0) == kind) else { continue };
+        // The probe knows the very command, and what stands against it.
+        let note = block.probe.signatures.first().and_then(|s| s.notes.first());
+        let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
+        let lacks = if has(program) {
+            String::new()
+        } else {
+            format!("; this image has no {program} (package {package}: imagebuilder build --add)")
+        };
+        said.push(format!("{} is {what}{note}, and not looked into{lacks}", block.path));
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::resolve::tests::disk;
+    use rescue_schema::report::SignatureReport;
+
+    #[test]
+    fn what_is_closed_is_named_with_what_opens_it() {
+        let mut disks = [disk("vda", &[("ext4", "aa"), ("zfs_member", "bb"), ("crypto_LUKS", "cc")])];
+        let note = "pool tank was exported: `zpool import -o readonly=on -R /mnt tank`";
+        disks[0].children[1].probe.signatures =
+            vec![SignatureReport { notes: vec![note.into()], ..SignatureReport::default() }];
+        let said = words(&disks, &|_| false);
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert_eq!(said[0], "/dev/vda3 is encrypted, and what is in it is not seen: rescue unlock /dev/vda3");
+        assert!(
+            said[1].contains("`zpool import") && said[1].contains("no zpool (package zfsutils"),
+            "{said:?}"
+        );
+        assert!(!words(&disks, &|_| true)[1].contains("no zpool"));
+        assert!(words(&disks[..0], &|_| true).is_empty());
+    }
+}
