@@ -24,8 +24,10 @@ pub const ROOT_UUID: &str = "6f1f4a86-6a34-4f8e-9a52-6e8b2d1f5c07";
 const SWAP_UUID: &str = "b1a5d0c3-2f60-4f6b-8f0e-93c1a1d7f6e2";
 const EFI_ID: &str = "7A5C-11D3";
 
-/// Its packages beyond the essential ones.
-const PACKAGES: &str = "systemd-sysv,udev,kmod,dbus,e2fsprogs,initramfs-tools,linux-image-cloud-amd64";
+/// Its packages beyond the essential ones. Its boot loader's own tools for both kinds of firmware are for who
+/// enters it; what it boots by is put in place here.
+const PACKAGES: &str = "systemd-sysv,udev,kmod,dbus,e2fsprogs,initramfs-tools,linux-image-cloud-amd64,\
+    grub2-common,grub-pc-bin,grub-efi-amd64-bin,efibootmgr";
 const POPULATE: &str = include_str!("debian.sh");
 
 /// First sector (512 bytes) and length in sectors of each partition, and its type for sfdisk.

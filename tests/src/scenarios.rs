@@ -28,6 +28,7 @@ macro_rules! scenarios {
 scenarios! {
     "../scenarios/metadata_dialects.rs" metadata_dialects;
     "../scenarios/net_bonds.rs" net_bonds;
+    "../scenarios/enter_debian.rs" enter_debian;
     "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/lvm_records.rs" lvm_records;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
