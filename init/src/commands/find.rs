@@ -49,8 +49,7 @@ pub(super) struct Survey<'a> {
 
 /// Looks at all of them.
 pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
-    // That one did not answer in its time is not to say that no system is on it.
-    let mut survey = Survey { unseen: unread(disks), ..Survey::default() };
+    let mut survey = Survey::default();
     let mut pools: Vec<&str> = Vec::new();
     for root in resolve::flat(disks) {
         if root.probe.result == ProbeResult::Unreadable {
@@ -105,19 +104,6 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
     }
     named(&mut survey.systems);
     survey
-}
-
-/// Devices that could not be read, each with why; their partitions go with them.
-fn unread(disks: &[BlockReport]) -> Vec<String> {
-    let is = |b: &&BlockReport| b.probe.result == ProbeResult::Unreadable && b.size > 0;
-    let mut named: Vec<&BlockReport> = Vec::new();
-    for block in resolve::flat(disks).into_iter().filter(is) {
-        if !named.iter().any(|disk| disk.children.iter().any(|c| c.path == block.path)) {
-            named.push(block);
-        }
-    }
-    let why = |b: &BlockReport| b.probe.notes.first().cloned().unwrap_or_else(|| "no reason given".into());
-    named.iter().map(|b| format!("{} was not read, and may hold a system: {}", b.path, why(b))).collect()
 }
 
 fn take<'a>(
@@ -337,27 +323,4 @@ fn walk(top: BorrowedFd<'_>, default: Option<u64>) -> Vec<Shown> {
         }
     }
     shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::resolve::tests::disk;
-
-    #[test]
-    fn what_was_not_read_is_said_once_a_disk() {
-        let mut dead = disk("vda", &[("ext4", "aa"), ("ext4", "bb")]);
-        dead.size = 1 << 30;
-        dead.probe.result = ProbeResult::Unreadable;
-        dead.probe.notes = vec!["no answer in 10 s".into()];
-        dead.children[0].size = 1 << 20;
-        dead.children[0].probe.result = ProbeResult::Unreadable;
-        let mut part = disk("vdb", &[("ext4", "cc")]);
-        part.children[0].size = 1 << 20;
-        part.children[0].probe.result = ProbeResult::Unreadable;
-        let said = unread(&[dead, part, disk("vdc", &[("ext4", "dd")])]);
-        assert_eq!(said.len(), 2, "{said:?}");
-        assert_eq!(said[0], "/dev/vda was not read, and may hold a system: no answer in 10 s");
-        assert!(said[1].starts_with("/dev/vdb1 "), "{said:?}");
-    }
 }

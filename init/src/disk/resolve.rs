@@ -285,7 +285,7 @@ fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub(super) mod tests {
     use super::*;
     use rescue_schema::report::PartitionReport;
 
