@@ -28,9 +28,28 @@ pub(crate) fn release(bytes: &[u8]) -> Result<Option<&str>> {
     Ok(std::str::from_utf8(text).ok().filter(|release| (1..=MAX_RELEASE).contains(&release.len())))
 }
 
+/// Whether a kernel of this release can unpack zstd, as Linux does since 5.9; `None` when nobody can tell.
+pub(crate) fn unpacks_zstd(release: &str) -> Option<bool> {
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().ok());
+    Some((numbers.next()??, numbers.next()??) >= (5, 9))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zstd_came_with_linux_5_9() {
+        for (release, known) in [
+            ("4.19.0-27-amd64", Some(false)),
+            ("5.8.18", Some(false)),
+            ("5.9-rc1", Some(true)),
+            ("6.1.0-56-amd64", Some(true)),
+            ("own", None),
+        ] {
+            assert_eq!(unpacks_zstd(release), known, "{release}");
+        }
+    }
 
     #[test]
     fn a_kernel_is_told_from_what_is_none() {

@@ -7,6 +7,7 @@ use rescue_schema::manifest::ImageInfo;
 use rescue_schema::paths;
 
 use crate::additions::{ADDED_PROGRAMS, HostFile};
+use crate::bzimage;
 use crate::deb::resolve_link;
 use crate::etc;
 use crate::kernel::fragment;
@@ -206,6 +207,11 @@ fn inside(path: &Word) -> Result<&str> {
 /// Whether the kernel can do what the rescue and its family need. Says so where nobody can tell.
 fn check_kernel(spec: &Spec, facts: &Facts) -> Result<Option<String>> {
     let kernel = &facts.kernel;
+    ensure!(
+        bzimage::unpacks_zstd(&kernel.release) != Some(false),
+        "kernel {}: it is older than 5.9 and cannot unpack an image, which is packed with zstd; take a newer one",
+        kernel.release
+    );
     let wanted = fragment::named(&spec.profile.kernel_config)?;
     let Some(config) = &kernel.config else {
         let text = format!(
