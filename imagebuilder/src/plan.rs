@@ -173,7 +173,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
         }
     }
     applets(&mut image, facts)?;
-    scripts(&image, facts)?;
+    remarks.extend(scripts(&mut image, spec, facts)?);
     if let Some(above) = spec.profile.pack_programs_above {
         pack_programs(&mut image, spec, facts, above)?;
     }
@@ -390,8 +390,11 @@ fn pack_programs(image: &mut Image, spec: &Spec, facts: &Facts, above: u64) -> R
     Ok(())
 }
 
-/// Whether the image has what its scripts are for.
-fn scripts(image: &Image, facts: &Facts) -> Result<()> {
+/// Whether the image has what its scripts are for. Of a package that was added with all its programs, those that it
+/// has not are left out, and the remarks say so; unless nothing would be left.
+fn scripts(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<Vec<String>> {
+    let whole = |name: &str| spec.packages().any(|tool| tool.every_program && tool.name.text == name);
+    let (mut left_out, mut kept) = (Vec::new(), BTreeSet::new());
     let there = |interpreter: &str| match interpreter.strip_prefix('/') {
         Some(path) => {
             let elsewhere = path.strip_prefix("usr/").map_or_else(|| format!("usr/{path}"), String::from);
@@ -403,8 +406,10 @@ fn scripts(image: &Image, facts: &Facts) -> Result<()> {
             .any(|f| image.entries.contains_key(&format!("{f}/{interpreter}"))),
     };
     for (path, entry) in &image.entries {
+        let mut added = None;
         let (whose, script) = match &entry.node {
             Node::File(Content::Packed { package, path: from }) => {
+                added = Some(package).filter(|package| whole(package));
                 match facts.packages.get(package).and_then(|p| p.files.get(from)) {
                     Some(FileFact::Regular { script, .. }) => (format!("package {package}"), script.as_ref()),
                     _ => continue,
@@ -416,15 +421,25 @@ fn scripts(image: &Image, facts: &Facts) -> Result<()> {
             },
             _ => continue,
         };
-        if let Some(interpreter) = script.filter(|name| !there(name)) {
-            bail!(
-                "/{path} of {whose} is a script for {}, which the image has not; \
-                 add the package that has it, or leave the program out",
-                interpreter.escape_debug()
-            );
-        }
+        let Some(interpreter) = script.filter(|name| !there(name)) else {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            kept.extend(added.filter(|_| PROGRAM_FOLDERS.contains(&folder)));
+            continue;
+        };
+        let is = format!("is a script for {}, which the image has not", interpreter.escape_debug());
+        left_out.push((path.clone(), whose, is, added));
     }
-    Ok(())
+    let mut remarks = Vec::new();
+    for (path, whose, is, added) in &left_out {
+        ensure!(
+            added.is_some_and(|package| kept.contains(package)),
+            "/{path} of {whose} {is}; add the package that has it, or leave the program out"
+        );
+        remarks.push(format!("left out: /{path} of {whose}, which {is}"));
+    }
+    let paths: Vec<String> = left_out.into_iter().map(|(path, ..)| path).collect();
+    paths.iter().for_each(|path| drop(image.entries.remove(path)));
+    Ok(remarks)
 }
 
 fn program_of(image: &mut Image, facts: &Facts, package: &str, program: &Word) -> Result<()> {
