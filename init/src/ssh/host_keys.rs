@@ -9,6 +9,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey};
 
+use super::short_scalar;
 use crate::sys::files;
 
 /// Longest host key file in bytes, a 16384-bit RSA key in OpenSSH's format.
@@ -85,7 +86,9 @@ fn parse_certificate(line: &str, keys: &[PrivateKey]) -> Result<Certificate, &'s
 
 fn parse(key: &Secret) -> Result<PrivateKey, &'static str> {
     // The parser's own error may quote what it read.
-    let key = PrivateKey::from_openssh(key.expose_secret()).map_err(|_| "not an OpenSSH private key")?;
+    let text = key.expose_secret();
+    let key = PrivateKey::from_openssh(text).ok().or_else(|| short_scalar::parse(text));
+    let key = key.ok_or("not an OpenSSH private key")?;
     if key.is_encrypted() {
         return Err("is encrypted; a host key must open without a passphrase");
     }

@@ -42,5 +42,6 @@ pub mod presented;
 mod protocol;
 mod refusal;
 pub mod session;
+mod short_scalar;
 mod socket;
 pub mod subsystem;
