@@ -104,7 +104,6 @@ pub const TESTS: &[Need] = &[
     need("xorriso", "xorriso"),
     need("hformat", "hfsutils"),
     need("makefs", "makefs"),
-    need("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     need("mkapfs", "apfsprogs"),
     need("mkfs.ocfs2", "ocfs2-tools"),
     need("mkfs.gfs2", "gfs2-utils"),
