@@ -16,6 +16,9 @@ pub const LOG_OLD: &str = "/run/rescue/log.old";
 /// Where the image has programs that are packed, by their own paths, with `.zst` behind: a link to the rescue
 /// stands in the place of each until it is called.
 pub const PACKED_PROGRAMS: &str = "/usr/lib/rescue/packed";
+/// Which libraries are packed as well, by the program that needs them: JSON, of lists of paths by path. They are
+/// unpacked with it.
+pub const PACKED_LIBRARIES: &str = "/usr/lib/rescue/packed/libraries.json";
 /// The program that speaks HTTPS; an image may be without it.
 pub const HTTPS_PROGRAM: &str = "/usr/lib/rescue/rescue-https";
 /// PID 1's socket (`SOCK_DGRAM`, root only): what its services report, and the order to go down.

@@ -94,7 +94,7 @@ pub enum Kind {
 }
 
 /// A bond. What is not said is as the kernel has it, but `miimon`, which is 100 where no ARP monitor is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bond {
     /// Ids of its ports.

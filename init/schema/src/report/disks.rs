@@ -48,6 +48,8 @@ pub struct BlockReport {
     /// What the kernel says of it when it is not simply there: `offline`, `suspended`, `inactive`,
     /// `degraded`…
     pub state: Option<String>,
+    /// Whether all that it was on was pulled out: what is read of it is what the kernel still remembers.
+    pub gone: bool,
     /// The file behind a loop device.
     pub backing: Option<String>,
     /// Whether its medium can be taken out.

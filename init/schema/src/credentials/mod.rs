@@ -4,11 +4,13 @@
 //! parses, refuses unknown fields, and names the field that is wrong. Its errors quote no value,
 //! because the value may be a secret.
 
+mod blame;
+mod validate;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
-use crate::check::{fail, is_host_name, is_label};
-use crate::crypt;
+use crate::check::fail;
 use crate::network::Network;
 
 pub use crate::check::DocumentError;
@@ -19,24 +21,6 @@ pub const MAX_DOCUMENT: usize = 1 << 20;
 pub const VERSION: u32 = 1;
 /// The accounts that the user of a rescue knows.
 pub const LOGIN_NAMES: [&str; 2] = ["root", "admin"];
-/// Longest line of `authorized_keys`, a 16384-bit RSA key with options.
-const MAX_KEY_LINE: usize = 8192;
-/// Most lines of `authorized_keys` a login.
-const MAX_KEYS: usize = 256;
-/// Longest private host key, a 16384-bit RSA key in OpenSSH's format.
-const MAX_HOST_KEY: usize = 32768;
-/// Longest host certificate, of a 16384-bit RSA key by another, with its principals.
-const MAX_HOST_CERTIFICATE: usize = 16384;
-/// What a host certificate is called when it begins its line (OpenSSH's `PROTOCOL.certkeys`).
-const HOST_CERTIFICATES: [&str; 5] = [
-    "ssh-ed25519-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp256-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp384-cert-v01@openssh.com",
-    "ecdsa-sha2-nistp521-cert-v01@openssh.com",
-    "ssh-rsa-cert-v01@openssh.com",
-];
-/// Most host keys: one of each type that OpenSSH has, twice.
-const MAX_HOST_KEYS: usize = 8;
 /// Algorithms that are offered only when a document asks for them: what clients of the years 2005 to 2018
 /// have. Nothing that is broken; SHA-1 only where collisions do not matter (key exchange, HMAC).
 pub const OLDER_ALGORITHMS: [&str; 14] = [
@@ -199,187 +183,12 @@ impl Document {
                 path if path == "." => String::new(),
                 path => path,
             };
-            DocumentError { field, reason: blame(e.inner()) }
+            DocumentError { field, reason: blame::reason(e.inner()) }
         })?;
-        reader.end().map_err(|e| DocumentError { field: String::new(), reason: blame(&e) })?;
+        reader.end().map_err(|e| DocumentError { field: String::new(), reason: blame::reason(&e) })?;
         document.validate()?;
         Ok(document)
     }
-
-    /// Checks what the types alone cannot.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn validate(&self) -> Result<(), DocumentError> {
-        self.validate_translated()?;
-        self.network.validate_own("network")
-    }
-
-    /// As [`Self::validate`], for a document that was made of a foreign one: there a card may be known by
-    /// its name.
-    ///
-    /// # Errors
-    /// The first field that is wrong.
-    pub fn validate_translated(&self) -> Result<(), DocumentError> {
-        if self.version != VERSION {
-            return fail("version", format!("{}; this image speaks version {VERSION}", self.version));
-        }
-        for (field, value) in [
-            ("device.id", &self.device.id),
-            ("device.family", &self.device.family),
-            ("session.id", &self.session.id),
-            ("session.notify", &self.session.notify),
-        ] {
-            if value.as_ref().is_some_and(|v| !is_label(v)) {
-                return fail(field, "1 to 128 printable ASCII characters".into());
-            }
-        }
-        if self.device.hostname.as_ref().is_some_and(|name| !is_host_name(name)) {
-            return fail("device.hostname", "not a host name (RFC 1123)".into());
-        }
-        if self.session.beacon.as_ref().is_some_and(|b| !b.url.starts_with("https://") || b.url.len() > 2048)
-        {
-            return fail("session.beacon.url", "an https:// address of at most 2048 bytes".into());
-        }
-        for (i, login) in self.logins.iter().enumerate() {
-            login.validate(&format!("logins[{i}]"), !self.ssh.user_ca_keys.is_empty())?;
-            if self.logins.iter().take(i).any(|other| other.name == login.name) {
-                return fail(format!("logins[{i}].name"), format!("{} is named twice", login.name));
-            }
-        }
-        self.ssh.validate()?;
-        self.network.validate("network")
-    }
-}
-
-impl Login {
-    fn validate(&self, at: &str, certified: bool) -> Result<(), DocumentError> {
-        if !LOGIN_NAMES.contains(&self.name.as_str()) {
-            return fail(format!("{at}.name"), "neither root nor admin".into());
-        }
-        if self.password_hash.is_none() && self.authorized_keys.is_empty() && !certified {
-            return fail(at, "neither password_hash nor authorized_keys".into());
-        }
-        if let Some(hash) = &self.password_hash {
-            crypt::check(hash.expose_secret())
-                .or_else(|reason| fail(format!("{at}.password_hash"), reason.into()))?;
-        }
-        check_key_lines(&self.authorized_keys, &format!("{at}.authorized_keys"))
-    }
-}
-
-impl Ssh {
-    fn validate(&self) -> Result<(), DocumentError> {
-        if self.port == 0 {
-            return fail("ssh.port", "1 to 65535".into());
-        }
-        if self.host_keys.len() > MAX_HOST_KEYS {
-            return fail("ssh.host_keys", format!("at most {MAX_HOST_KEYS}"));
-        }
-        for (i, key) in self.host_keys.iter().enumerate() {
-            let text = key.expose_secret();
-            if text.len() > MAX_HOST_KEY {
-                return fail(format!("ssh.host_keys[{i}]"), format!("at most {MAX_HOST_KEY} bytes"));
-            }
-            if !text.trim_start().starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
-                return fail(format!("ssh.host_keys[{i}]"), "not an OpenSSH private key".into());
-            }
-        }
-        self.validate_certificates()?;
-        if let Some(name) = self.algorithms.iter().position(|a| !OLDER_ALGORITHMS.contains(&a.as_str())) {
-            let known = OLDER_ALGORITHMS.join(", ");
-            return fail(format!("ssh.algorithms[{name}]"), format!("none of {known}"));
-        }
-        check_key_lines(&self.user_ca_keys, "ssh.user_ca_keys")
-    }
-
-    /// Lengths and kinds; what is in one is for the SSH server, which has the keys.
-    fn validate_certificates(&self) -> Result<(), DocumentError> {
-        let at = "ssh.host_certificates";
-        if self.host_certificates.len() > MAX_HOST_KEYS {
-            return fail(at, format!("at most {MAX_HOST_KEYS}"));
-        }
-        if self.host_keys.is_empty() && !self.host_certificates.is_empty() {
-            return fail(at, "without ssh.host_keys; a certificate is of a key that is injected".into());
-        }
-        for (i, line) in self.host_certificates.iter().enumerate() {
-            let kind = line.split(' ').next().unwrap_or_default();
-            let reason = if line.len() > MAX_HOST_CERTIFICATE {
-                format!("at most {MAX_HOST_CERTIFICATE} bytes")
-            } else if line.trim_end_matches('\n').chars().any(char::is_control) {
-                "has a control character; one certificate a line".into()
-            } else if !HOST_CERTIFICATES.contains(&kind) {
-                format!("begins with none of {}", HOST_CERTIFICATES.join(", "))
-            } else {
-                continue;
-            };
-            return fail(format!("{at}[{i}]"), reason);
-        }
-        Ok(())
-    }
-}
-
-/// serde_json's messages quote the offending value ("invalid type: string \"…\""): keep what was
-/// expected and the place, never the value.
-fn blame(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let place = format!("line {} column {}", error.line(), error.column());
-    let kept = match error.classify() {
-        serde_json::error::Category::Eof => "ends too early",
-        serde_json::error::Category::Syntax => "is not JSON",
-        _ if text.starts_with("missing field")
-            || text.starts_with("unknown field")
-            || text.starts_with("duplicate field") =>
-        {
-            return field_message(&text, &place);
-        }
-        _ => match text.find(", expected ") {
-            Some(at) => {
-                return format!(
-                    "has the wrong type{} ({place})",
-                    text[at..].split(" at line ").next().unwrap_or("")
-                );
-            }
-            None => "has a wrong value",
-        },
-    };
-    format!("{kept} ({place})")
-}
-
-/// "missing field `x`" names the field alone, and "unknown field `x`, expected …" a name out of the
-/// document, cut and cleaned here because somebody may have put a secret in the wrong place.
-fn field_message(text: &str, place: &str) -> String {
-    let mut parts = text.split('`');
-    let what = parts.next().unwrap_or_default().trim();
-    let name: String = parts
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(32)
-        .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '?' })
-        .collect();
-    format!("{what} {name} ({place})")
-}
-
-fn check_key_lines(lines: &[String], at: &str) -> Result<(), DocumentError> {
-    if lines.len() > MAX_KEYS {
-        return fail(at, format!("{} keys; at most {MAX_KEYS}", lines.len()));
-    }
-    for (i, line) in lines.iter().enumerate() {
-        let reason = if line.len() > MAX_KEY_LINE {
-            format!("at most {MAX_KEY_LINE} bytes")
-        } else if line.chars().any(char::is_control) {
-            "has a control character; one key a line".into()
-        } else if line.contains("PRIVATE KEY") {
-            "is a private key; the public half belongs here".into()
-        } else if line.split_whitespace().count() < 2 {
-            "not a line of authorized_keys".into()
-        } else {
-            continue;
-        };
-        return fail(format!("{at}[{i}]"), reason);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -397,7 +206,7 @@ mod tests {
         let good = "ssh-ed25519-cert-v01@openssh.com AAAA host";
         assert_eq!(parse(key, good).unwrap().ssh.host_certificates, [good]);
         assert!(parse("", good).unwrap_err().contains("without ssh.host_keys"));
-        let long = format!("{good}{}", "x".repeat(MAX_HOST_CERTIFICATE));
+        let long = format!("{good}{}", "x".repeat(validate::MAX_HOST_CERTIFICATE));
         let two = format!("{good}\\n{good}");
         for wrong in ["", "ssh-ed25519 AAAA", "ssh-dss-cert-v01@openssh.com AAAA", &long, &two] {
             assert!(parse(key, wrong).unwrap_err().contains("host_certificates[0]"), "{wrong:.40}");
