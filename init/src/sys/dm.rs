@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use super::files;
 
 /// `struct dm_ioctl` up to its data.
 const HEADER: usize = 312;
@@ -147,9 +147,8 @@ pub fn create(name: &str, uuid: &str, targets: &[Target], read_only: bool) -> io
         let _ = std::fs::remove_file(&node);
         // `huge_encode_dev` of the kernel.
         let (major, minor) = ((number & 0xfff00) >> 8, (number & 0xff) | (number >> 12 & 0xfff00));
-        let device = makedev(u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0));
-        mknodat(CWD, &node, FileType::BlockDevice, Mode::from_raw_mode(0o600), device)?;
-        Ok(())
+        let (major, minor) = (u32::try_from(major).unwrap_or(0), u32::try_from(minor).unwrap_or(0));
+        files::make_node(&node, true, major, minor)
     })();
     if done.is_err() {
         let _ = remove(name);

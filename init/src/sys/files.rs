@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
@@ -45,4 +47,14 @@ pub fn replace(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
         let _ = std::fs::remove_file(temporary);
     }
     result
+}
+
+/// Makes the node of a device, for root alone.
+///
+/// # Errors
+/// mknod(2); `AlreadyExists` where anything of that name is there.
+pub fn make_node(path: &Path, block: bool, major: u32, minor: u32) -> io::Result<()> {
+    let kind = if block { FileType::BlockDevice } else { FileType::CharacterDevice };
+    mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), makedev(major, minor))?;
+    Ok(())
 }

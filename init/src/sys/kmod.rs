@@ -18,6 +18,12 @@ pub fn is_loaded(root: &Path, name: &str) -> bool {
     root.join("sys/module").join(name).exists()
 }
 
+/// Whether a module has begun to work. The call that loads it may wait for its devices nevertheless.
+pub fn is_live(root: &Path, name: &str) -> bool {
+    let state = root.join("sys/module").join(name).join("initstate");
+    super::files::read_trimmed(&state).is_some_and(|state| state == "live")
+}
+
 /// Hands a plain module file to the kernel. Says whether it is new: one that is there already is no error.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ pub mod inside;
 pub mod ipv6;
 pub mod kmod;
 pub mod kmsg;
+pub mod lines;
 pub mod log;
 pub mod mounts;
 pub mod namespace;

@@ -236,6 +236,18 @@ impl Watch {
     }
 }
 
+/// Columns of a terminal, and 80 where it does not say; `None` for what is none.
+pub fn columns(file: impl AsFd) -> Option<usize> {
+    let file = file.as_fd();
+    if !isatty(file) {
+        return None;
+    }
+    match tcgetwinsize(file).map_or(0, |size| usize::from(size.ws_col)) {
+        0 => Some(80),
+        columns => Some(columns.max(20)),
+    }
+}
+
 /// Waits for `child` for at most `limit`, and kills it then. True when it ended by itself.
 ///
 /// # Errors
@@ -252,7 +264,10 @@ pub fn wait_for(child: &mut std::process::Child, limit: Duration) -> io::Result<
 }
 
 /// poll(2), begun again after a signal with what is left of `limit`.
-fn poll_for(fds: &mut [PollFd<'_>], limit: Option<Duration>) -> io::Result<usize> {
+///
+/// # Errors
+/// Those of poll(2).
+pub fn poll_for(fds: &mut [PollFd<'_>], limit: Option<Duration>) -> io::Result<usize> {
     let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
     loop {
         let left = deadline.map(|deadline| {
