@@ -193,6 +193,7 @@ impl Boot {
             }
             Notice::Listening { port, hostkey } => {
                 self.fulfil("ssh", String::new());
+                self.session.ssh_anew = false;
                 let changed = self.listening.replace((port, hostkey.clone()));
                 if changed.is_some_and(|before| before != (port, hostkey)) {
                     self.report.ready = None;

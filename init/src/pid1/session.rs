@@ -42,6 +42,8 @@ pub(super) struct Told {
     sources_due: Option<Instant>,
     /// When the SSH server is started, whatever the sources do.
     ssh_due: Option<Instant>,
+    /// The SSH server starts anew: what it listens with is not known until it says so.
+    pub(super) ssh_anew: bool,
     /// The host's socket was told that the machine is ready.
     told: bool,
     /// What the beacon was last started for.
@@ -112,6 +114,7 @@ impl Boot {
 
     fn start_ssh(&mut self) {
         self.session.ssh_due = None;
+        self.session.ssh_anew = self.services.has("sshd");
         let listen = format!("[::]:{}", self.session.document().ssh.port);
         self.services.replace("sshd", &["sshd", "--listen", &listen], true);
     }
@@ -147,13 +150,13 @@ impl Boot {
         self.session.told = true;
     }
 
-    /// Has the beacon sent: when the machine is ready, at each address, and when it has an address but a stage
-    /// has failed that keeps it from being ready.
+    /// Has the beacon sent: when the machine is ready, at each address and with each host key, and when it has
+    /// an address but a stage has failed that keeps it from being ready.
     fn send_beacon(&mut self, ready: bool) {
         let Some(beacon) = &self.session.document().session.beacon else { return };
         let failed = |stage: &rescue_schema::report::StageReport| stage.result == StageResult::Failed;
         let event = match (&self.report.ready, self.has_address()) {
-            (Some(at), _) if ready => at.ssh.clone(),
+            (Some(at), _) if ready && !self.session.ssh_anew => format!("{} {}", at.ssh, at.hostkey),
             (None, true) if self.report.stages.iter().any(failed) => "failed".into(),
             _ => return,
         };

@@ -84,7 +84,11 @@ pub fn start(start: &Start<'_>) -> io::Result<Started> {
             command.arg0("rescue").arg(role);
         }
         (None, Some(line)) => {
-            command.arg0(shell).arg("-c").arg(std::ffi::OsStr::from_bytes(line));
+            command.arg0(shell);
+            if is_busybox(&account.shell) {
+                command.arg("-l");
+            }
+            command.arg("-c").arg(std::ffi::OsStr::from_bytes(line));
         }
         (None, None) => {
             let mut name = std::ffi::OsString::from("-");
@@ -103,6 +107,12 @@ pub fn start(start: &Start<'_>) -> io::Result<Started> {
     };
     spawn::hang_up_with_parent(&mut command);
     Ok(Started { child: command.spawn()?, ends })
+}
+
+/// Whether it is busybox's shell, which prefers its own `modprobe` and `reboot` to the rescue's. `/etc/profile` tells
+/// it not to, and only a login shell reads that.
+fn is_busybox(shell: &Path) -> bool {
+    shell.canonicalize().is_ok_and(|path| path.file_name().is_some_and(|name| name == "busybox"))
 }
 
 fn on_terminal(command: &mut Command, account: &Account, terminal: &Terminal) -> io::Result<Ends> {
