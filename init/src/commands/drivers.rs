@@ -16,6 +16,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Waits until the drivers of the devices that were there at the start have settled. Does nothing where
 /// no rescue runs, with `root` in the place of `/`.
 pub(super) fn settle(root: &Path) {
+    if settled(root) {
+        return;
+    }
     let until = Instant::now() + LIMIT;
     let Ok(mut watch) = Watch::open(&at(root, paths::RUN)) else { return };
     while !settled(root) {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::bail;
 
@@ -56,7 +57,7 @@ pub(super) fn load_for(name: &str, parameters: &str) -> Result<(), String> {
 
 fn load(names: &[String], parameters: &[String], dry_run: bool) -> anyhow::Result<()> {
     let root = Path::new("/");
-    let tables = Tables::observe(root);
+    let tables = Arc::new(Tables::observe(root));
     let mut loader = Loader::new(root, &tables, &Cmdline::observe(root));
     for name in names {
         let modules = tables.resolve(name);

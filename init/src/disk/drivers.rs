@@ -9,6 +9,8 @@ pub struct Driver {
     pub driver: &'static str,
     /// Options that keep a read-only mount from replaying a journal.
     pub no_replay: &'static [&'static str],
+    /// Options without which it hides something.
+    pub always: &'static [&'static str],
     /// Whether a system's root can be on it.
     pub root: bool,
     /// Whether that driver can be trusted to write.
@@ -16,7 +18,7 @@ pub struct Driver {
 }
 
 const fn row(kind: &'static str, driver: &'static str, no_replay: &'static [&'static str]) -> Driver {
-    Driver { kind, driver, no_replay, root: true, writes: true }
+    Driver { kind, driver, no_replay, always: &[], root: true, writes: true }
 }
 
 /// What can be mounted. The driver of ext4 takes all three. Of the file systems without an option, ntfs3,
@@ -32,10 +34,11 @@ pub const DRIVERS: &[Driver] = &[
     row("f2fs",     "f2fs",     &["norecovery"]),
     row("jfs",      "jfs",      &[]),
     row("reiserfs", "reiserfs", &[]),
-    row("ntfs",     "ntfs3",    &[]),
+    // Names that are in no 8-bit set of characters are question marks else, and cannot be opened.
+    Driver { always: &["iocharset=utf8"], ..row("ntfs", "ntfs3", &[]) },
     Driver { writes: false, ..row("ufs", "ufs", &[]) },
     // ESXi's boot banks are FAT; the rest of these hold no root.
-    row("vfat",     "vfat",     &[]),
+    Driver { always: &["utf8=1"], ..row("vfat", "vfat", &[]) },
     Driver { root: false, ..row("exfat", "exfat", &[]) },
 ];
 

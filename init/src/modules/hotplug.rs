@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cards_first::CardsFirst;
-use super::{Loader, Tables};
+use super::loader::Outcome;
+use super::pool::{Loaded, Pool};
+use super::{Loader, Tables, nodes};
 use crate::sys::cmdline::Cmdline;
 use crate::sys::files::read_trimmed;
 use crate::sys::log;
@@ -19,6 +22,8 @@ use crate::sys::uevent::Uevents;
 /// Buses whose devices are looked at first: a way in by network lies on one of them, directly or
 /// behind one more driver.
 const FIRST: [&str; 5] = ["pci", "virtio", "xen", "vmbus", "usb"];
+/// How often is looked, in milliseconds, whether drivers that hang have come to an end.
+const LOOK_EVERY: u16 = 1000;
 /// Longest announcement that is read; the kernel's limit is 2048 bytes of variables and a path.
 const MAX_EVENT: usize = 16 << 10;
 
@@ -121,46 +126,101 @@ impl Queue {
 pub fn serve(root: &Path) -> anyhow::Result<()> {
     // Subscribed before the first look, so that no device falls between the two.
     let events = Uevents::open()?;
-    let tables = Tables::observe(root);
+    let tables = Arc::new(Tables::observe(root));
     let aliases = tables.aliases();
-    let mut loader = Loader::for_devices(root, &tables, &Cmdline::observe(root));
+    let mut drivers = Drivers::new(root, &tables);
     let mut queue = Queue::default();
-    let mut counts = (0, 0);
     let mut buses = buses(root).into_iter();
     let mut settled = false;
+    let mut nodes = Some(|| {
+        if let Err(error) = nodes::apply(&nodes::plan(&tables), &root.join("dev")) {
+            log::note("modules", &error.to_string());
+        }
+    });
     let mut first = CardsFirst::begin(root);
     if let Some(pci) = buses.next() {
         coldplug(&pci, &mut queue);
     }
     loop {
-        if first.holds() && queue.cards_are_done() {
+        if queue.cards_are_done()
+            && let Some(make) = nodes.take()
+        {
+            // Whoever logs in while disks are still looked for finds them.
+            make();
+        } else if first.holds() && queue.cards_are_done() {
             priority::set_nice(19);
             first.release();
         } else if let Some((urgency, modaliases)) = queue.pop() {
             // What leads to the first login goes first; a driver that probes for half a second does not
             // take the processor from it.
-            priority::set_nice(if urgency == Urgency::Network { 0 } else { 19 });
+            let nice = if urgency == Urgency::Network { 0 } else { 19 };
+            priority::set_nice(nice);
             let wanted: Vec<String> =
                 modaliases.iter().flat_map(|m| aliases.matches(m)).map(str::to_string).collect();
-            let outcome = loader.load(&wanted);
+            drivers.load(&wanted, nice);
             first.offer();
-            counts.0 += outcome.loaded;
-            counts.1 += u32::try_from(outcome.failed.len()).unwrap_or(u32::MAX);
         } else if let Some(bus) = buses.next() {
             coldplug(&bus, &mut queue);
             continue;
         } else {
-            if !settled {
+            let busy = drivers.look();
+            if !settled && !busy {
                 settled = true;
                 priority::set_nice(0);
-                Notice::ModulesSettled { loaded: counts.0, failed: counts.1 }.send();
+                Notice::ModulesSettled { loaded: drivers.loaded, failed: drivers.failed }.send();
             }
-            let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+            let until = if busy { PollTimeout::from(LOOK_EVERY) } else { PollTimeout::NONE };
+            let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], until);
         }
         if drain(&events, &mut queue)? {
             log::note("modules", "the kernel dropped announcements: looking at every device again");
             buses = self::buses(root).into_iter();
         }
+    }
+}
+
+/// Loads drivers, and counts them.
+struct Drivers {
+    loader: Loader,
+    pool: Pool,
+    loaded: u32,
+    failed: u32,
+}
+
+impl Drivers {
+    fn new(root: &Path, tables: &Arc<Tables>) -> Self {
+        let loader = Loader::for_devices(root, tables, &Cmdline::observe(root));
+        // Not `available_parallelism`: it looks for limits of control groups in a dozen files.
+        let processors = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
+        let processors = usize::try_from(processors).unwrap_or(1);
+        let pool = Pool::new(tables.clone(), loader.kernel(), processors);
+        Self { loader, pool, loaded: 0, failed: 0 }
+    }
+
+    /// Loads modules with all that they need; those that hang are left behind.
+    fn load(&mut self, wanted: &[String], nice: i32) {
+        let plan = self.loader.plan_beside(wanted, &|name| self.pool.has(name));
+        if !plan.modules.is_empty() {
+            log::note("modules", &plan.to_string());
+            let done = self.pool.load(plan.modules, nice);
+            self.count(done);
+        }
+    }
+
+    /// Looks after those that were left behind; says whether there are any.
+    fn look(&mut self) -> bool {
+        if !self.pool.is_busy() {
+            return false;
+        }
+        let done = self.pool.load(Vec::new(), 19);
+        self.count(done);
+        self.pool.is_busy()
+    }
+
+    fn count(&mut self, done: Vec<Loaded>) {
+        let Outcome { loaded, failed } = self.loader.outcome(done);
+        self.loaded += loaded;
+        self.failed += u32::try_from(failed.len()).unwrap_or(u32::MAX);
     }
 }
 

@@ -2,21 +2,26 @@
 //!
 //! [`tables`] reads what depmod(8) and the image builder write, [`alias`] matches a device's modalias
 //! against it, [`order`] makes the pure plan (dependencies, softdeps, blacklist), [`loader`] carries it
-//! out, on several processors at once where there are several. [`hotplug`] is the service: it walks the
-//! devices that are there, network cards first ([`cards_first`]), then follows those that come.
+//! out. [`hotplug`] is the service: it loads on threads ([`pool`]), several at once where there are several
+//! processors and past drivers that hang; it walks the devices that are there, network cards first ([`cards_first`]),
+//! then follows those that come. [`nodes`] are made for drivers that are loaded when somebody opens their device.
 
 pub mod alias;
 mod cards_first;
 pub mod hotplug;
 mod loader;
+mod nodes;
 mod order;
+mod pool;
 mod tables;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::bail;
 
 use crate::sys::cmdline::Cmdline;
+use crate::sys::kmod;
 pub use loader::Loader;
 pub use order::Plan;
 pub use tables::Tables;
@@ -27,7 +32,11 @@ pub use tables::Tables;
 /// When nothing of that name is in the image or the kernel, or the kernel refuses it.
 pub fn load(name: &str) -> anyhow::Result<()> {
     let root = Path::new("/");
-    let tables = Tables::observe(root);
+    // Most of what is asked for is there already, and then no table is read.
+    if kmod::is_loaded(root, &tables::normal(name)) {
+        return Ok(());
+    }
+    let tables = Arc::new(Tables::observe(root));
     let mut loader = Loader::new(root, &tables, &Cmdline::observe(root));
     let wanted = tables.resolve(name);
     if wanted.is_empty() {

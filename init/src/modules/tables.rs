@@ -15,7 +15,8 @@ const MAX: usize = 16 << 20;
 #[derive(Debug, Default)]
 pub struct Tables {
     folder: PathBuf,
-    aliases: String,
+    /// Read at the first question: of all the tables it is by far the longest, and most names are no alias.
+    aliases: OnceLock<String>,
     dependencies: String,
     softdeps: String,
     builtin: HashSet<String>,
@@ -41,33 +42,30 @@ pub(super) fn normal(name: &str) -> String {
     name.replace('-', "_")
 }
 
+/// A table below `folder`; one that is not there is empty.
+fn text(folder: &Path, name: &str) -> String {
+    let bytes = read_capped(&folder.join(name), MAX).unwrap_or_default();
+    String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
 impl Tables {
     /// Reads the tables of the running kernel below `root`; what is not there is empty.
     pub fn observe(root: &Path) -> Self {
         let folder = root.join("lib/modules").join(kmod::release());
-        let text = |name: &str| {
-            read_capped(&folder.join(name), MAX)
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .unwrap_or_default()
-        };
-        Self::new(
-            &text("modules.dep"),
-            text("modules.alias"),
-            &text("modules.softdep"),
-            &text("modules.builtin"),
-        )
-        .below(folder.clone())
-    }
-
-    fn below(self, folder: PathBuf) -> Self {
-        Self { folder, ..self }
+        Self {
+            dependencies: text(&folder, "modules.dep"),
+            softdeps: text(&folder, "modules.softdep"),
+            builtin: text(&folder, "modules.builtin").lines().map(name_of).collect(),
+            folder,
+            ..Self::default()
+        }
     }
 
     /// Tables of this content.
     pub fn new(dependencies: &str, aliases: String, softdeps: &str, builtin: &str) -> Self {
         Self {
             folder: PathBuf::new(),
-            aliases,
+            aliases: aliases.into(),
             dependencies: dependencies.into(),
             softdeps: softdeps.into(),
             builtin: builtin.lines().map(name_of).collect(),
@@ -78,13 +76,17 @@ impl Tables {
     /// Patterns and the modules they stand for.
     pub fn aliases(&self) -> Index<'_> {
         let mut index = Index::default();
-        for line in self.aliases.lines() {
-            let mut words = line.split_whitespace();
-            if let (Some("alias"), Some(pattern), Some(module)) = (words.next(), words.next(), words.next()) {
-                index.insert(pattern, module);
-            }
-        }
+        self.patterns().for_each(|(pattern, module)| index.insert(pattern, module));
         index
+    }
+
+    /// Each pattern with its module, as they stand in the table.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.aliases.get_or_init(|| text(&self.folder, "modules.alias")).lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            words.next().filter(|word| *word == "alias")?;
+            Some((words.next()?, words.next()?))
+        })
     }
 
     /// The module of that name.
