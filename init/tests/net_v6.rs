@@ -146,7 +146,7 @@ fn a_router_alone_makes_the_machine_reachable() {
     lab.until("end of the default route", |lab| !lab.at_client("-6 route").contains("default"));
     assert!(!lab.at_client("-6 route").contains("2001:db8:ff::/48"));
     assert!(lab.at_client("-6 addr show dev c0").contains(FORMED));
-    assert_eq!(lab.card().gateway, None);
+    lab.until("report of it", |lab| lab.card().gateway.is_none());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rescue_schema::network::Network;
 use rescue_schema::report::ProbeResult;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Usage, disks, find, mount};
@@ -20,6 +20,7 @@ use crate::disk::{drivers, resolve, system};
 use crate::net::translate::{self, Translation};
 use crate::net::{cards, settle};
 use crate::sys::mounts;
+use crate::sys::tty::poll_for;
 
 /// How long netd waits for it: drivers settle, disks spin up, a probe gives up.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -157,15 +158,8 @@ pub(super) fn hear(mut pipe: File, limit: Duration, most: usize) -> std::io::Res
     let mut buffer = [0; 4096];
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Err(std::io::Error::other(format!("no answer in {} s", limit.as_secs()))),
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
+        if poll_for(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(left))? == 0 {
+            return Err(std::io::Error::other(format!("no answer in {} s", limit.as_secs())));
         }
         let length = pipe.read(&mut buffer)?;
         if length == 0 {

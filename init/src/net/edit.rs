@@ -268,18 +268,9 @@ fn new_bond(links: Vec<String>, mode: BondMode) -> Bond {
     Bond {
         links,
         mode,
-        miimon: None,
-        up_delay: None,
-        down_delay: None,
         // A port that is back is used after 3 s at the latest, and not after 90.
         lacp_fast: (mode == BondMode::Lacp).then_some(true),
-        xmit_hash_policy: None,
-        ad_select: None,
-        min_links: None,
-        primary: None,
-        fail_over_mac: None,
-        arp_interval: None,
-        arp_targets: Vec::new(),
+        ..Bond::default()
     }
 }
 

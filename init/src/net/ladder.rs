@@ -138,18 +138,9 @@ fn bond(number: usize, ports: &[MacAddress]) -> Link {
     let bond = Bond {
         links: ports.iter().map(|mac| id(*mac)).collect(),
         mode: BondMode::Lacp,
-        miimon: None,
-        up_delay: None,
-        down_delay: None,
         // The switch then speaks every second: a link that is dead one way is out after 3 s, not 90.
         lacp_fast: Some(true),
-        xmit_hash_policy: None,
-        ad_select: None,
-        min_links: None,
-        primary: None,
-        fail_over_mac: None,
-        arp_interval: None,
-        arp_targets: Vec::new(),
+        ..Bond::default()
     };
     Link {
         id: format!("bond{number}"),

@@ -4,6 +4,8 @@
 //! Every message goes to all servers by multicast, the server unicast option notwithstanding, which
 //! RFC 8415 has been rid of since. Reconfiguration and authentication are not offered to servers.
 
+mod answers;
+mod exchange;
 pub mod lease;
 pub mod reply;
 mod request;
@@ -16,8 +18,8 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use self::lease::{Held, Lease};
-use self::reply::{Kind, Reply, status};
-use self::request::{Ask, Message, duid, encode, iaid};
+use self::reply::Reply;
+use self::request::duid;
 
 /// Longest waits for an answer to a solicitation and to a request for other configuration. RFC 8415 7.6
 /// has an hour, for devices that nobody looks after; a server may ask for it (option 82). A rescue has
@@ -311,123 +313,6 @@ impl Machine {
         }
     }
 
-    fn reply(&mut self, reply: &Reply, now: Duration, actions: &mut Vec<Action>) {
-        if let Some(seconds) = reply.solicit_wait.filter(|s| (60..=86_400).contains(s)) {
-            self.solicit_wait = Duration::from_secs(seconds.into());
-        }
-        let lease = || Lease::from_reply(reply, iaid(self.mac), self.sent);
-        match (reply.kind, &self.state) {
-            // The first offer that can be used is taken, as DHCPv4 does: to collect offers for the first
-            // second (RFC 8415 18.2.1) and choose by the servers' preference is a second of waiting on
-            // every network, and wins something on the few that have two servers of which either would
-            // do.
-            (Kind::Advertise, State::Soliciting) => match lease() {
-                Ok(lease) => {
-                    let addresses = lease.addresses.iter().map(|a| a.address).collect();
-                    let state = State::Requesting { server: lease.server, addresses };
-                    self.exchange(state, now, actions);
-                }
-                Err(why) => self.complain(format!("refusing a DHCPv6 offer: {}", why.why), actions),
-            },
-            (Kind::Reply, State::Soliciting) if reply.rapid => match lease() {
-                Ok(lease) => self.bind(lease, now, actions),
-                Err(why) => self.complain(format!("refusing a DHCPv6 lease: {}", why.why), actions),
-            },
-            (Kind::Reply, State::Requesting { server, .. }) if *server == reply.server => match lease() {
-                Ok(lease) => self.bind(lease, now, actions),
-                Err(why) => {
-                    self.complain(format!("DHCPv6 request: {}", why.why), actions);
-                    self.refused(now, actions);
-                }
-            },
-            (Kind::Reply, State::Renewing | State::Rebinding) => match lease() {
-                Ok(lease) => self.bind(lease, now, actions),
-                Err(why) => {
-                    self.complain(format!("DHCPv6 renewal: {}", why.why), actions);
-                    self.not_renewed(reply, why.code, now, actions);
-                }
-            },
-            (Kind::Reply, State::Confirming) => match reply.status.as_ref().map(|s| s.code) {
-                Some(status::SUCCESS) | None => self.bound(now),
-                Some(status::NOT_ON_LINK) => {
-                    actions.push(Action::Say("the DHCPv6 address belongs to another network".into()));
-                    self.lease = None;
-                    actions.push(Action::Configure { news: true });
-                    self.refused(now, actions);
-                }
-                Some(_) => {}
-            },
-            (Kind::Reply, State::Declining { server, .. }) if *server == reply.server => {
-                self.refused(now, actions);
-            }
-            (Kind::Reply, State::Asking) => self.informed(reply, now, actions),
-            _ => {}
-        }
-    }
-
-    fn not_renewed(&mut self, reply: &Reply, code: Option<u16>, now: Duration, actions: &mut Vec<Action>) {
-        let taken_back = |held: &Held| {
-            let mut said = reply.associations.iter().filter(|ia| ia.iaid == iaid(self.mac));
-            said.any(|ia| ia.addresses.iter().any(|a| a.address == held.address && a.valid == 0))
-        };
-        let Some(lease) = &self.lease else { return };
-        if lease.addresses.iter().all(taken_back) || code == Some(status::NOT_ON_LINK) {
-            self.lease = None;
-            actions.push(Action::Configure { news: true });
-            self.refused(now, actions);
-        } else if code == Some(status::NO_BINDING) {
-            // RFC 8415 18.2.10.1: a server that lost its memory may still give the same again.
-            let addresses = lease.addresses.iter().map(|a| a.address).collect();
-            let server = reply.server.clone();
-            self.exchange(State::Requesting { server, addresses }, now, actions);
-        }
-    }
-
-    fn informed(&mut self, reply: &Reply, now: Duration, actions: &mut Vec<Action>) {
-        if reply.status.as_ref().is_some_and(|s| s.code != status::SUCCESS) {
-            return;
-        }
-        let other = Some((reply.dns.clone(), reply.search.clone()));
-        let news = self.other != other;
-        self.other = other;
-        let refresh = reply.refresh.unwrap_or(REFRESH).max(REFRESH_MIN);
-        self.rest(State::Informed);
-        self.wake = (refresh != u32::MAX).then(|| now + Duration::from_secs(refresh.into()));
-        actions.push(Action::Configure { news });
-    }
-
-    fn bind(&mut self, lease: Lease, now: Duration, actions: &mut Vec<Action>) {
-        let at = |lease: &Lease| lease.addresses.iter().map(|a| a.address).collect::<Vec<_>>();
-        let news = self.lease.as_ref().map(at) != Some(at(&lease));
-        self.lease = Some(lease);
-        // What was only just given may yet be found to be another host's.
-        if matches!(self.state, State::Renewing | State::Rebinding) {
-            self.refusals = 0;
-        }
-        self.complaint.clear();
-        self.bound(now);
-        actions.push(Action::Configure { news });
-    }
-
-    fn bound(&mut self, now: Duration) {
-        self.rest(State::Bound);
-        let renew = self.lease.as_ref().and_then(|lease| lease.renew);
-        self.wake = renew.map(|at| at.max(now + Duration::from_secs(1)));
-    }
-
-    fn decline(&mut self, address: Ipv6Addr, now: Duration, actions: &mut Vec<Action>) {
-        let Some(lease) = &self.lease else { return };
-        if !lease.addresses.iter().any(|a| a.address == address) {
-            return;
-        }
-        let state = State::Declining { server: lease.server.clone(), addresses: vec![address] };
-        self.lease = None;
-        actions.push(Action::Configure { news: true });
-        if self.ready {
-            self.exchange(state, now, actions);
-        }
-    }
-
     /// Begins anew, later with each time that it was in vain.
     fn refused(&mut self, now: Duration, actions: &mut Vec<Action>) {
         self.refusals = self.refusals.saturating_add(1);
@@ -449,83 +334,5 @@ impl Machine {
             actions.push(Action::Say(text.clone()));
             self.complaint = text;
         }
-    }
-
-    fn open(&mut self, state: State, now: Duration) {
-        self.state = state;
-        self.tries = 0;
-        self.began = now;
-        self.xid = (self.next_random() >> 40) as u32;
-    }
-
-    fn exchange(&mut self, state: State, now: Duration, actions: &mut Vec<Action>) {
-        self.open(state, now);
-        self.send(now, actions);
-    }
-
-    fn send(&mut self, now: Duration, actions: &mut Vec<Action>) {
-        let held: Vec<Ipv6Addr> =
-            self.lease.iter().flat_map(|lease| &lease.addresses).map(|a| a.address).collect();
-        let end = self.lease.as_ref().and_then(Lease::end);
-        let rebind = self.lease.as_ref().and_then(|lease| lease.rebind);
-        let server = self.lease.as_ref().map(|lease| lease.server.clone());
-        let seconds = Duration::from_secs;
-        // First and longest wait of RFC 8415 7.6 (0: without limit), and when the state ends.
-        let (ask, server, addresses, first, longest, until) = match &self.state {
-            State::Soliciting => (Ask::Solicit, None, held, seconds(1), self.solicit_wait, None),
-            State::Requesting { server, addresses } => {
-                (Ask::Request, Some(server.clone()), addresses.clone(), seconds(1), seconds(30), None)
-            }
-            State::Confirming => {
-                (Ask::Confirm, None, held, seconds(1), seconds(4), Some(self.began + CONFIRM_FOR))
-            }
-            State::Renewing => (Ask::Renew, server, held, seconds(10), seconds(600), rebind),
-            State::Rebinding if rebind.is_none() => {
-                // What stands from before: its server may be gone, and somebody waits for the answer.
-                (Ask::Rebind, None, held, seconds(1), seconds(600), end)
-            }
-            State::Rebinding => (Ask::Rebind, None, held, seconds(10), seconds(600), end),
-            State::Declining { server, addresses } => {
-                (Ask::Decline, Some(server.clone()), addresses.clone(), seconds(1), Duration::MAX, None)
-            }
-            State::Asking => (Ask::Information, None, Vec::new(), seconds(1), self.solicit_wait, None),
-            State::Idle | State::Bound | State::Informed => return,
-        };
-        let elapsed = now.saturating_sub(self.began).as_millis() / 10;
-        let message = Message {
-            ask,
-            xid: self.xid,
-            mac: self.mac,
-            elapsed: u16::try_from(elapsed).unwrap_or(u16::MAX),
-            server: server.as_deref(),
-            addresses: &addresses,
-        };
-        actions.push(Action::Send(encode(&message)));
-        self.sent = now;
-        self.wait = self.next_wait(first, longest);
-        self.tries = self.tries.saturating_add(1);
-        let next = now + self.wait;
-        self.wake = Some(until.map_or(next, |until| next.min(until)).max(now + seconds(1)));
-    }
-
-    /// RFC 8415 15: doubled each time, a tenth more or less.
-    fn next_wait(&mut self, first: Duration, longest: Duration) -> Duration {
-        let permille = u32::try_from(self.next_random() % 201).unwrap_or(0);
-        let jitter = |wait: Duration| wait - wait / 10 + wait * permille / 1000;
-        let next = match self.tries {
-            // The first solicitation is never followed too soon (18.2.1).
-            0 if self.state == State::Soliciting => first + first * permille / 2000,
-            0 => jitter(first),
-            _ => self.wait + jitter(self.wait),
-        };
-        if next > longest { jitter(longest) } else { next }
-    }
-
-    /// xorshift64: differs from machine to machine, which is all that is asked of it.
-    fn next_random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
     }
 }

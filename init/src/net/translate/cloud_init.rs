@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{Kind, Link, Route};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::tree::{self, Node};
 use super::{Error, File, Result, netplan, text};
@@ -145,7 +146,7 @@ fn link(draft: &mut Draft, at: &str, kind: &str, entry: &Node) {
 }
 
 fn options(bond: &mut rescue_schema::network::Bond, notes: &mut Notes, at: &str, key: &str, value: &Node) {
-    if !draft::bond_option(bond, notes, &format!("{at}.params"), key, &value.texts().join(" ")) {
+    if !bonding::option(bond, notes, &format!("{at}.params"), key, &value.texts().join(" ")) {
         notes.say(format!("{at}.params.{key}"), "not used");
     }
 }

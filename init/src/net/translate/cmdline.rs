@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use rescue_schema::network::{BondMode, Kind, Link, MacAddress, Prefix};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::{File, Result, Translation, text};
 use crate::sys::cmdline::Cmdline;
@@ -112,7 +113,7 @@ impl Reader {
         let at = format!("bond={name}");
         self.draft.bond(&name, |bond, notes| {
             text::words(ports).for_each(|p| draft::port(&mut bond.links, p));
-            draft::bond_options(bond, notes, &at, part(2).unwrap_or_default());
+            bonding::options(bond, notes, &at, part(2).unwrap_or_default());
         });
         if let Some(bytes) = part(3) {
             self.draft.edit(&name, |link, notes| draft::mtu(link, notes, &at, bytes));

@@ -1,17 +1,17 @@
-//! A network while a document is read into it, and how it is closed.
+//! A network while a document is read into it; `closing` makes of it what is handed on.
 
 use std::fmt::Display;
 use std::net::IpAddr;
 
 use rescue_schema::network::{
-    Bond, Bridge, Dns, Kind, Link, MAX_ENTRIES, Network, Prefix, Route, Rule, Vlan, is_domain, is_link_name,
+    Bond, Bridge, Dns, Kind, Link, MAX_ENTRIES, Prefix, Route, Rule, Vlan, is_domain,
 };
 
-use super::{Error, MAX_REMARKS, Remark, Result, Translation, text};
+use super::{MAX_REMARKS, Remark, text};
 
 /// What is left out, as it is found.
 #[derive(Debug, Default)]
-pub(super) struct Notes(Vec<Remark>);
+pub(super) struct Notes(pub(super) Vec<Remark>);
 
 impl Notes {
     pub(super) fn say(&mut self, at: impl Display, why: impl Display) {
@@ -33,25 +33,6 @@ pub(super) struct Draft {
     pub(super) links: Vec<Link>,
     pub(super) dns: Dns,
     pub(super) notes: Notes,
-}
-
-/// An empty bond.
-pub(super) fn bond() -> Bond {
-    Bond {
-        links: Vec::new(),
-        mode: Default::default(),
-        miimon: None,
-        up_delay: None,
-        down_delay: None,
-        lacp_fast: None,
-        xmit_hash_policy: None,
-        ad_select: None,
-        min_links: None,
-        primary: None,
-        fail_over_mac: None,
-        arp_interval: None,
-        arp_targets: Vec::new(),
-    }
 }
 
 /// A card that a document names and says nothing else about.
@@ -91,7 +72,7 @@ impl Draft {
     pub(super) fn bond(&mut self, id: &str, change: impl FnOnce(&mut Bond, &mut Notes)) {
         self.edit(id, |link, notes| {
             if !matches!(link.kind, Kind::Bond(_)) {
-                link.kind = Kind::Bond(bond());
+                link.kind = Kind::Bond(Bond::default());
                 link.name = None;
             }
             if let Kind::Bond(bond) = &mut link.kind {
@@ -148,174 +129,6 @@ impl Draft {
         } else {
             self.dns.search.push(domain.into());
         }
-    }
-
-    /// Closes it.
-    pub(super) fn finish(mut self) -> Result {
-        self.links.retain(|link| {
-            !(link.kind == Kind::Ethernet && matches!(link.name.as_deref(), Some("lo" | "lo0")))
-        });
-        for link in &mut self.links {
-            if link.kind != Kind::Ethernet {
-                (link.name, link.path) = (None, None);
-                link.mac = link.mac.or(link.set_mac.take());
-            }
-        }
-        self.unite();
-        self.complete()?;
-        self.rename();
-        self.ports();
-        let network = Network { links: self.links, dns: self.dns };
-        network.validate("network").map_err(|e| Error::new(e.field, e.reason))?;
-        Ok(Translation { network, remarks: self.notes.0 })
-    }
-
-    /// Cards that are described twice, by one MAC address, are one.
-    fn unite(&mut self) {
-        let mut kept: Vec<Link> = Vec::new();
-        let mut other_ids: Vec<(String, String)> = Vec::new();
-        for link in std::mem::take(&mut self.links) {
-            let same = |other: &&mut Link| {
-                link.kind == Kind::Ethernet
-                    && other.kind == Kind::Ethernet
-                    && link.mac.is_some()
-                    && other.mac == link.mac
-            };
-            match kept.iter_mut().find(same) {
-                None => kept.push(link),
-                Some(first) => {
-                    self.notes.say(&link.id, format!("the same card as {}", first.id));
-                    first.dhcp4 |= link.dhcp4;
-                    first.dhcp6 |= link.dhcp6;
-                    first.accept_ra = first.accept_ra.or(link.accept_ra);
-                    first.mtu = first.mtu.or(link.mtu);
-                    for one in link.addresses {
-                        if !first.addresses.contains(&one) {
-                            first.addresses.push(one);
-                        }
-                    }
-                    for one in link.routes {
-                        if !first.routes.contains(&one) {
-                            first.routes.push(one);
-                        }
-                    }
-                    first.rules.extend(link.rules);
-                    other_ids.push((link.id, first.id.clone()));
-                }
-            }
-        }
-        for link in &mut kept {
-            below_mut(&mut link.kind, |id| {
-                if let Some((_, first)) = other_ids.iter().find(|(other, _)| other == id) {
-                    id.clone_from(first);
-                }
-            });
-        }
-        self.links = kept;
-    }
-
-    /// What is referred to and not described is a card of that name.
-    fn complete(&mut self) -> Result<()> {
-        let mut missing: Vec<String> = Vec::new();
-        for id in self.links.iter().flat_map(Link::below) {
-            if !self.has(id) && !missing.contains(id) {
-                missing.push(id.clone());
-            }
-        }
-        self.links.splice(0..0, missing.iter().map(|id| card(id)));
-        // Cards first, and what is built after what it is built upon: the order is that of preference.
-        let depth: Vec<(String, usize)> =
-            self.links.iter().map(|link| (link.id.clone(), self.depth(link, 0))).collect();
-        let of = |id: &str| depth.iter().find(|(other, _)| other == id).map_or(0, |(_, depth)| *depth);
-        self.links.sort_by_key(|link| of(&link.id));
-        if self.links.len() > MAX_ENTRIES {
-            return Err(Error::new("links", format!("{} of them; at most {MAX_ENTRIES}", self.links.len())));
-        }
-        Ok(())
-    }
-
-    fn depth(&self, link: &Link, level: usize) -> usize {
-        // Deeper than this is a circle, which validation refuses.
-        if level > 4 {
-            return 0;
-        }
-        let below = link.below().iter().take(MAX_ENTRIES);
-        let below = below.filter_map(|id| self.links.iter().find(|other| &other.id == id));
-        below.map(|other| self.depth(other, level + 1) + 1).max().unwrap_or(0)
-    }
-
-    /// What is built needs a name that the kernel takes.
-    fn rename(&mut self) {
-        let mut names: Vec<String> = self.links.iter().map(|link| link.id.clone()).collect();
-        let mut renamed: Vec<(String, String)> = Vec::new();
-        for link in self.links.iter_mut().filter(|link| link.kind != Kind::Ethernet) {
-            if is_link_name(&link.id) {
-                continue;
-            }
-            let stem = match &link.kind {
-                Kind::Bond(_) => "bond",
-                Kind::Bridge(_) => "br",
-                Kind::Vlan(_) => "vlan",
-                Kind::Dummy | Kind::Ethernet => "dummy",
-            };
-            let wanted = match &link.kind {
-                Kind::Vlan(vlan) => vec![format!("{}.{}", vlan.link, vlan.id), format!("vlan{}", vlan.id)],
-                _ => Vec::new(),
-            };
-            let numbered = (0..=MAX_ENTRIES).map(|n| format!("{stem}{n}"));
-            let free = |name: &String| is_link_name(name) && !names.contains(name);
-            if let Some(name) = wanted.into_iter().chain(numbered).find(free) {
-                self.notes.say(&link.id, format!("called {name} here"));
-                renamed.push((std::mem::replace(&mut link.id, name.clone()), name.clone()));
-                names.push(name);
-            }
-        }
-        for link in &mut self.links {
-            below_mut(&mut link.kind, |id| {
-                if let Some((_, name)) = renamed.iter().find(|(old, _)| old == id) {
-                    id.clone_from(name);
-                }
-            });
-        }
-    }
-
-    /// A port has no addresses of its own.
-    fn ports(&mut self) {
-        let ports: Vec<String> = self
-            .links
-            .iter()
-            .filter(|link| matches!(link.kind, Kind::Bond(_) | Kind::Bridge(_)))
-            .flat_map(Link::below)
-            .cloned()
-            .collect();
-        for link in &mut self.links {
-            if let Kind::Bond(bond) = &mut link.kind
-                && let Some(primary) = bond.primary.take_if(|primary| !bond.links.contains(primary))
-            {
-                self.notes.say(&link.id, format!("{primary} is preferred and none of its ports"));
-            }
-        }
-        for link in self.links.iter_mut().filter(|link| ports.contains(&link.id)) {
-            if !link.addresses.is_empty() || link.dhcp4 || link.dhcp6 {
-                self.notes.say(&link.id, "a port has no addresses of its own");
-            }
-            (link.dhcp4, link.dhcp6, link.accept_ra) = (false, false, None);
-            link.addresses.clear();
-            link.routes.clear();
-            link.rules.clear();
-        }
-    }
-}
-
-fn below_mut(kind: &mut Kind, mut change: impl FnMut(&mut String)) {
-    match kind {
-        Kind::Ethernet | Kind::Dummy => {}
-        Kind::Bond(bond) => {
-            bond.links.iter_mut().for_each(&mut change);
-            bond.primary.iter_mut().for_each(change);
-        }
-        Kind::Vlan(vlan) => change(&mut vlan.link),
-        Kind::Bridge(bridge) => bridge.links.iter_mut().for_each(change),
     }
 }
 
@@ -413,114 +226,6 @@ pub(super) fn network_of(prefix: Prefix) -> Prefix {
 pub(super) fn covers(prefix: &Prefix, address: IpAddr) -> bool {
     prefix.address.is_ipv4() == address.is_ipv4()
         && network_of(Prefix { address, length: prefix.length }) == network_of(*prefix)
-}
-
-/// An option of a bond, by its name in the kernel or one of those that formats give it
-/// (`Documentation/networking/bonding.rst`; times in milliseconds). Says whether it is known.
-pub(super) fn bond_option(bond: &mut Bond, notes: &mut Notes, at: &str, key: &str, value: &str) -> bool {
-    use rescue_schema::network::{AdSelect, BondMode, FailOverMac, HashPolicy};
-    let key = key.trim().to_ascii_lowercase().replace('_', "-");
-    let key = key.strip_prefix("bond-").unwrap_or(&key);
-    let value = value.trim();
-    let lower = value.to_ascii_lowercase();
-    let at = format!("{at}.{key}");
-    let milliseconds = || text::number(lower.strip_suffix("ms").unwrap_or(&lower));
-    macro_rules! set {
-        ($field:expr, $read:expr) => {
-            match $read {
-                Some(known) => $field = known,
-                None => notes.wrong(&at, value, "value of it that is known"),
-            }
-        };
-    }
-    match key {
-        "mode" => set!(
-            bond.mode,
-            match lower.as_str() {
-                "0" | "balance-rr" => Some(BondMode::BalanceRr),
-                "1" | "active-backup" => Some(BondMode::ActiveBackup),
-                "2" | "balance-xor" => Some(BondMode::BalanceXor),
-                "3" | "broadcast" => Some(BondMode::Broadcast),
-                "4" | "802.3ad" => Some(BondMode::Lacp),
-                "5" | "balance-tlb" => Some(BondMode::BalanceTlb),
-                "6" | "balance-alb" => Some(BondMode::BalanceAlb),
-                _ => None,
-            }
-        ),
-        "miimon" | "mii-monitor-interval" => set!(bond.miimon, milliseconds().map(Some)),
-        "updelay" | "up-delay" => set!(bond.up_delay, milliseconds().map(Some)),
-        "downdelay" | "down-delay" => set!(bond.down_delay, milliseconds().map(Some)),
-        "lacp-rate" => set!(
-            bond.lacp_fast,
-            match lower.as_str() {
-                "1" | "fast" => Some(Some(true)),
-                "0" | "slow" => Some(Some(false)),
-                _ => None,
-            }
-        ),
-        "xmit-hash-policy" | "transmit-hash-policy" => set!(
-            bond.xmit_hash_policy,
-            match lower.as_str() {
-                "0" | "layer2" => Some(Some(HashPolicy::Layer2)),
-                "1" | "layer3+4" => Some(Some(HashPolicy::Layer34)),
-                "2" | "layer2+3" => Some(Some(HashPolicy::Layer23)),
-                "3" | "encap2+3" => Some(Some(HashPolicy::Encap23)),
-                "4" | "encap3+4" => Some(Some(HashPolicy::Encap34)),
-                "5" | "vlan+srcmac" => Some(Some(HashPolicy::VlanSrcMac)),
-                _ => None,
-            }
-        ),
-        "ad-select" => set!(
-            bond.ad_select,
-            match lower.as_str() {
-                "0" | "stable" => Some(Some(AdSelect::Stable)),
-                "1" | "bandwidth" => Some(Some(AdSelect::Bandwidth)),
-                "2" | "count" => Some(Some(AdSelect::Count)),
-                _ => None,
-            }
-        ),
-        "min-links" => set!(bond.min_links, text::number(value).map(Some)),
-        "primary" if value.is_empty() || lower == "none" => {}
-        "primary" => bond.primary = Some(value.into()),
-        "fail-over-mac" | "fail-over-mac-policy" => set!(
-            bond.fail_over_mac,
-            match lower.as_str() {
-                "0" | "none" => Some(Some(FailOverMac::None)),
-                "1" | "active" => Some(Some(FailOverMac::Active)),
-                "2" | "follow" => Some(Some(FailOverMac::Follow)),
-                _ => None,
-            }
-        ),
-        "arp-interval" => set!(bond.arp_interval, milliseconds().map(Some)),
-        "arp-ip-target" | "arp-ip-targets" => {
-            for target in text::words(value) {
-                match target.trim_start_matches('+').parse() {
-                    Ok(target) if bond.arp_targets.len() < 16 => {
-                        if !bond.arp_targets.contains(&target) {
-                            bond.arp_targets.push(target);
-                        }
-                    }
-                    _ => notes.wrong(&at, target, "IPv4 address to ask for"),
-                }
-            }
-        }
-        _ => return false,
-    }
-    true
-}
-
-/// Options of a bond in one text: `mode=802.3ad miimon=100`, separated by blanks or commas.
-pub(super) fn bond_options(bond: &mut Bond, notes: &mut Notes, at: &str, options: &str) {
-    for option in options.split([' ', '\t', ',']).filter(|o| !o.is_empty()) {
-        match option.split_once('=') {
-            Some((key, value)) if bond_option(bond, notes, at, key, value) => {}
-            // A further target of arp_ip_target=A,B.
-            None if text::ip(option).is_some() => {
-                bond_option(bond, notes, at, "arp_ip_target", option);
-            }
-            _ => notes.say(at, format!("{:?} is not used", text::shown(option, 40))),
-        }
-    }
 }
 
 /// Adds a port, once.

@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{BondMode, Kind, Link};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::shell::{self, Variables};
 use super::{File, Result, ipcommand, names, text};
@@ -95,7 +96,7 @@ fn interface(draft: &mut Draft, at: &str, id: &str, variables: &Variables) {
     let is_vlan = flag("VLAN") == Some(true) || kind == "vlan";
     if kind == "bond" || get("BONDING_OPTS").is_some() || flag("BONDING_MASTER") == Some(true) {
         draft.bond(id, |bond, notes| {
-            draft::bond_options(bond, notes, at, get("BONDING_OPTS").unwrap_or_default());
+            bonding::options(bond, notes, at, get("BONDING_OPTS").unwrap_or_default());
         });
     } else if kind == "team" {
         draft.notes.say(at, "a team is taken for an active-backup bond");

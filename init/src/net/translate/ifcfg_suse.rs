@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{Kind, Link, Route};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::shell::{self, Variables};
 use super::{File, Result, names, text};
@@ -57,7 +58,7 @@ fn interface(draft: &mut Draft, id: &str, variables: &Variables, is_port: bool) 
             let mut ports: Vec<(&str, &str)> = variables.with_prefix("BONDING_SLAVE").collect();
             ports.sort_unstable();
             ports.iter().for_each(|(_, port)| draft::port(&mut bond.links, port));
-            draft::bond_options(bond, notes, &at, get("BONDING_MODULE_OPTS").unwrap_or_default());
+            bonding::options(bond, notes, &at, get("BONDING_MODULE_OPTS").unwrap_or_default());
         });
     } else if get("BRIDGE_PORTS").is_some() || (variables.flag("BRIDGE") == Some(true) && !is_port) {
         draft.bridge(id, |bridge, _| {

@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{Kind, Link};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::{File, Result, ipcommand, names, text};
 use crate::net::glob::glob;
@@ -202,7 +203,7 @@ fn build(draft: &mut Draft, stanza: &Stanza, name: &str, options: &[(String, Str
                     key.as_str(),
                     "bond-slaves" | "bond-ports" | "bond-master" | "bond-give-a-chance"
                 );
-                if !known && !draft::bond_option(bond, notes, at, key, value) {
+                if !known && !bonding::option(bond, notes, at, key, value) {
                     notes.say(at, format!("{} is not used", text::shown(key, 40)));
                 }
             }

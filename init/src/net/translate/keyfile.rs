@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{BondMode, Kind, Link, Route};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::ini::{self, Section};
 use super::{File, Result, ipcommand, names, text};
@@ -105,7 +106,7 @@ fn build(draft: &mut Draft, profile: &Profile, profiles: &[Profile]) {
     match profile.kind.as_str() {
         "bond" => draft.bond(id, |bond, notes| {
             for (key, value) in &profile.section(&["bond"]).entries {
-                if key != "interface-name" && !draft::bond_option(bond, notes, at, key, value) {
+                if key != "interface-name" && !bonding::option(bond, notes, at, key, value) {
                     notes.say(format!("{at} [bond] {key}"), "not used");
                 }
             }

@@ -13,6 +13,8 @@
 
 use rescue_schema::network::{Kind, Network};
 
+mod bonding;
+mod closing;
 mod cloud_init;
 pub mod cmdline;
 pub mod disk;

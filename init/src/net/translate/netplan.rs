@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{Bridge, Kind, Link, Route, Rule};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::tree::{self, Node};
 use super::{Error, File, Result, text};
@@ -72,7 +73,7 @@ fn link(draft: &mut Draft, section: &str, id: &str, node: &Node) {
         "bonds" => draft.bond(id, |bond, notes| {
             node.get("interfaces").texts().into_iter().for_each(|p| draft::port(&mut bond.links, p));
             for (key, value) in node.get("parameters").pairs() {
-                if !draft::bond_option(bond, notes, &at, key, &value.texts().join(" ")) {
+                if !bonding::option(bond, notes, &at, key, &value.texts().join(" ")) {
                     notes.say(format!("{at}.{key}"), "not used");
                 }
             }

@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{Kind, Vlan};
 
+use super::bonding;
 use super::draft::{self, Draft};
 use super::tree::{self, Node};
 use super::{Error, File, Result, text};
@@ -41,7 +42,7 @@ fn link(draft: &mut Draft, at: &str, node: &Node) {
             for (key, value) in node.pairs() {
                 if key.starts_with("bond_") && key != "bond_links" {
                     let value = value.texts().join(" ");
-                    if !draft::bond_option(bond, notes, at, key, &value) {
+                    if !bonding::option(bond, notes, at, key, &value) {
                         notes.say(format!("{at}.{key}"), "not used");
                     }
                 }

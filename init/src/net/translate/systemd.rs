@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{Kind, Link, Route, Rule, Vlan};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::ini::{self, Section};
 use super::{File, Result, names, text};
@@ -92,7 +93,7 @@ fn netdev(draft: &mut Draft, at: &str, sections: &[Section]) {
                         "FailOverMACPolicy" => ("fail-over-mac", value.clone()),
                         other => (other, value.clone()),
                     };
-                    if !draft::bond_option(bond, notes, at, known, &value) {
+                    if !bonding::option(bond, notes, at, known, &value) {
                         notes.say(format!("{at} [Bond] {key}"), "not used");
                     }
                 }

@@ -3,6 +3,7 @@
 
 use rescue_schema::network::{Bond, Kind, Link, Route};
 
+use super::bonding;
 use super::draft::{self, Draft, Notes};
 use super::tree::Node;
 use super::{Error, File, Result, names, text, xml};
@@ -145,7 +146,7 @@ fn bond_of(bond: &mut Bond, notes: &mut Notes, id: &str, node: &Node) {
     }
     let mut set = |name: &str, value: Option<&str>| {
         if let Some(value) = value {
-            draft::bond_option(bond, notes, id, name, value);
+            bonding::option(bond, notes, id, name, value);
         }
     };
     // wicked's words for the kernel's.
