@@ -208,9 +208,11 @@ fn a_damaged_root_is_named_and_nothing_is_left_behind() {
         attach a; dev=$made; before=$(sum a)
         code=0; $R mount --only $dev 2>/run/said || code=$?; echo code=$code; sed s/^/said=/ /run/said
         code=0; $R mount --only $dev $dev 2>/run/said || code=$?; echo code=$code; sed s/^/alone=/ /run/said
+        code=0; $R mount --only $dev db7 2>/run/said || code=$?; echo code=$code; sed s/^/named=/ /run/said
         test -z "$(ls /mnt)"; test $(blockdev --getro $dev) = 0; test $(sum a) = $before
     "#);
-    assert_eq!(values(&text, "code"), ["1", "1"], "{text}");
+    assert_eq!(values(&text, "code"), ["1", "1", "1"], "{text}");
+    assert!(values(&text, "named").join("\n").contains("no Linux system found, nor another"), "{text}");
     let said = values(&text, "said").join("\n");
     assert!(said.contains("no Linux system found") && said.contains("looking at /dev/loop"), "{said}");
     assert!(!values(&text, "alone").is_empty());
@@ -245,8 +247,12 @@ fn a_system_is_entered_and_nothing_is_left_of_it() {
         # Who is inside keeps it, whatever namespace that is; --kill ends it.
         $R mount --only $dev >&2; enter -- /bin/sh -c 'echo in >/dev/stderr; sleep 600' 2>/run/in & 
         until grep -q in /run/in; do sleep 0.1; done
+        # What another namespace has at that place is another's.
+        unshare -m sh -c 'mount -t tmpfs none /mnt/db7; cp -a tree/. /mnt/db7; echo in >/run/other
+          exec chroot /mnt/db7 /bin/sleep 601' & other=$!
+        until grep -q in /run/other && test "$(readlink /proc/$other/root)" = /mnt/db7; do sleep 0.1; done
         code=0; $R umount 2>/run/said >&2 || code=$?; echo code=$code; sed s/^/held=/ /run/said
-        $R umount --kill >&2; test -z "$(ls /mnt)"; wait $! || :; echo sum=$(sum a)
+        $R umount --kill >&2; test -z "$(ls /mnt)"; kill -0 $other; kill $other; wait || :; echo sum=$(sum a)
         enter --rw -- /bin/touch /changed; attach a; mkdir /mnt/c; mount -o ro $made /mnt/c; test -e /mnt/c/changed
         umount /mnt/c
     "#

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use rescue_schema::report::{AssembleReport, BlockReport};
 
 use super::secret::Key;
+use super::wrapped::tell;
 use super::{Command, Usage, disks, writable};
 use crate::disk::assemble::{self, Wish, Write};
+use crate::disk::resolve;
 
 pub(super) const COMMAND: Command = Command {
     name: "assemble",
@@ -17,7 +19,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 /// Layers that are built on one another at most.
-const LAYERS: usize = 8;
+pub(super) const LAYERS: usize = 8;
 
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let (mut wish, mut stop, mut dry_run, mut json) = (Wish::default(), false, false, false);
@@ -35,6 +37,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         }
     }
     let _alone = super::mount::alone()?;
+    // What is put together again was told before that was done.
+    let mut said = false;
     let report = if stop {
         let (steps, trouble) = assemble::teardown(dry_run)?;
         AssembleReport { steps, trouble, ..AssembleReport::default() }
@@ -42,7 +46,9 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         let mut report = if wish.write == Write::Nothing {
             AssembleReport::default()
         } else {
-            again(&wish, dry_run, json)?
+            let (report, told) = again(&wish, dry_run, json)?;
+            said = told;
+            report
         };
         let (more, _) = everything(&wish, dry_run, None)?;
         report.steps.extend(more.steps);
@@ -50,23 +56,27 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         report.trouble.extend(more.trouble);
         AssembleReport { incomplete: report.incomplete || more.incomplete, locked: more.locked, ..report }
     };
-    say(&report, json)?;
+    if !said || report != (AssembleReport { incomplete: report.incomplete, ..AssembleReport::default() }) {
+        say(&report, json)?;
+    }
     Ok(if report.trouble.is_empty() && !report.incomplete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What is there read-only, put together again to be written to: said before it is done.
-fn again(wish: &Wish, dry_run: bool, json: bool) -> anyhow::Result<AssembleReport> {
+fn again(wish: &Wish, dry_run: bool, json: bool) -> anyhow::Result<(AssembleReport, bool)> {
     let disks = disks::look(&[])?;
     let (targets, remarks) = writable::closed(&disks, &wish.only);
     let plan = writable::plan(&disks, &targets, wish.degraded, None)?;
-    if !plan.is_empty() && !json {
-        println!("{plan}");
+    let told = !plan.is_empty() && !json;
+    if told {
+        tell!("{plan}");
     }
     if !dry_run {
         writable::apply(&plan, &plan.wish(wish.degraded), &mut Key::typed())?;
     }
     let steps = if json { plan.to_string().lines().map(Into::into).collect() } else { Vec::new() };
-    Ok(AssembleReport { steps, incomplete: !remarks.is_empty(), remarks, ..AssembleReport::default() })
+    let incomplete = !remarks.is_empty();
+    Ok((AssembleReport { steps, incomplete, remarks, ..AssembleReport::default() }, told))
 }
 
 /// Puts together whatever can be, until nothing new appears; gives the tree that was seen last. `seen` is one that
@@ -74,19 +84,22 @@ fn again(wish: &Wish, dry_run: bool, json: bool) -> anyhow::Result<AssembleRepor
 pub(super) fn everything(
     wish: &Wish,
     dry_run: bool,
-    mut seen: Option<Vec<BlockReport>>,
+    seen: Option<Vec<BlockReport>>,
 ) -> anyhow::Result<(AssembleReport, Vec<BlockReport>)> {
     let mut report = AssembleReport::default();
     let load = |module: &str| drop(crate::modules::load(module));
-    let mut disks = Vec::new();
-    for _ in 0..LAYERS {
-        disks = match seen.take() {
-            Some(seen) => seen,
-            None => disks::look(&[])?,
-        };
-        let known = |path: &str| crate::disk::resolve::flat(&disks).iter().any(|b| b.path == path);
+    let mut disks = match seen {
+        Some(seen) => seen,
+        None => disks::look(&[])?,
+    };
+    for layer in 0..LAYERS {
+        if layer > 0 {
+            // A device that is written to may hold something else by now.
+            disks = if wish.write == Write::Nothing { disks::again(&disks)? } else { disks::look(&[])? };
+        }
+        let known = |path: &str| resolve::flat(&disks).iter().any(|b| b.path == path);
         if let Some(missing) = wish.only.iter().find(|path| !known(path)) {
-            anyhow::bail!("{missing} is not here: `rescue disks` lists what is");
+            anyhow::bail!(resolve::Missing::Nowhere.said(missing));
         }
         let plan = assemble::plan(&disks, wish);
         report.incomplete |= plan.incomplete;
@@ -119,12 +132,12 @@ pub(super) fn say(report: &AssembleReport, json: bool) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string_pretty(report)?);
         return Ok(());
     }
-    report.steps.iter().for_each(|line| println!("{line}"));
-    report.remarks.iter().for_each(|line| println!("  - {line}"));
-    report.trouble.iter().for_each(|line| println!("  ! {line}"));
-    report.locked.iter().for_each(|device| println!("{device} is encrypted: rescue unlock {device}"));
+    report.steps.iter().for_each(|line| tell!("{line}"));
+    report.remarks.iter().for_each(|line| tell!("  - {line}"));
+    report.trouble.iter().for_each(|line| tell!("  ! {line}"));
+    report.locked.iter().for_each(|device| tell!("{device} is encrypted: rescue unlock {device}"));
     if report.steps.is_empty() && report.locked.is_empty() && report.remarks.is_empty() {
-        println!("nothing is there to be put together");
+        tell!("nothing is there to be put together");
     }
     Ok(())
 }

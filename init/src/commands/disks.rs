@@ -1,13 +1,14 @@
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use rescue_schema::report::{BlockReport, DisksReport, PartitionReport};
+use rescue_schema::report::{BlockReport, DisksReport, PartitionReport, ProbeReport};
 
-use super::disks_worker::{self, Job};
+use super::disks_worker::{self, Job, Place};
 use super::{Command, Usage, disks_text, drivers};
-use crate::disk::{mountinfo, tree};
+use crate::disk::{mountinfo, resolve, tree};
 use crate::sys::files::read_capped;
 
 /// What a device may take to answer. A healthy one takes milliseconds, a dying one minutes.
@@ -57,7 +58,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     wish.only = wish.only.iter().map(|name| device(name)).collect();
     let mut disks = survey(&wish.only, true, wish.limit)?;
     if let Some(missing) = wish.only.iter().find(|o| !disks.iter().any(|d| has(d, o))) {
-        anyhow::bail!("{missing} is not here: `rescue disks` lists what is");
+        anyhow::bail!(resolve::Missing::Nowhere.said(missing));
     }
     look_into(&mut disks, wish.limit)?;
     let report = DisksReport { disks };
@@ -89,9 +90,9 @@ fn look_into(disks: &mut [BlockReport], limit: Duration) -> anyhow::Result<()> {
     for disk in &mut *disks {
         each(disk, &mut |block| {
             if !unseen(block).is_empty()
-                && !jobs.iter().any(|job: &Job| matches!(job, Job::Image(path) if *path == block.path))
+                && !jobs.iter().any(|job: &Job| job.paths().contains(&block.path.as_str()))
             {
-                jobs.push(Job::Image(block.path.clone()));
+                jobs.push(Job::Image(place(block, false)));
             }
         });
     }
@@ -127,25 +128,53 @@ pub(super) fn look(only: &[String]) -> anyhow::Result<Vec<BlockReport>> {
     survey(only, false, PATIENCE)
 }
 
+/// What there is now: what was looked at in `before` and is there still has not been written to, and is not looked at
+/// again.
+pub(super) fn again(before: &[BlockReport]) -> anyhow::Result<Vec<BlockReport>> {
+    let known: HashMap<&str, &BlockReport> =
+        resolve::flat(before).into_iter().map(|b| (b.path.as_str(), b)).collect();
+    let mut disks = observe()?;
+    let is_known = |b: &BlockReport| {
+        known.get(b.path.as_str()).is_some_and(|k| k.number == b.number && k.size == b.size)
+    };
+    let mut jobs = jobs(&disks, false);
+    let now: HashMap<&str, &BlockReport> =
+        resolve::flat(&disks).into_iter().map(|b| (b.path.as_str(), b)).collect();
+    jobs.retain(|job| !job.paths().iter().all(|path| now.get(path).is_some_and(|b| is_known(b))));
+    let mut found: HashMap<String, ProbeReport> =
+        known.iter().map(|(path, block)| ((*path).to_string(), block.probe.clone())).collect();
+    found.extend(disks_worker::run(&jobs, PATIENCE)?.probes);
+    filled(&mut disks, found);
+    Ok(disks)
+}
+
+fn observe() -> anyhow::Result<Vec<BlockReport>> {
+    Ok(tree::observe(Path::new("/"), &mountinfo::parse(&mountinfo()?)))
+}
+
 fn survey(only: &[String], health: bool, limit: Duration) -> anyhow::Result<Vec<BlockReport>> {
     drivers::settle(Path::new("/"));
-    let mut disks = tree::observe(Path::new("/"), &mountinfo::parse(&mountinfo()?));
+    let mut disks = observe()?;
     if !only.is_empty() {
         disks.retain(|d| only.iter().any(|path| has(d, path)));
     }
     let answers = disks_worker::run(&jobs(&disks, health), limit)?;
-    let mut found = answers.probes;
-    suspended(&disks, &mut |path| {
-        let why = format!("suspended: reads wait until `dmsetup resume {path}`");
-        found.insert(path.into(), disks_worker::unreadable(why));
-    });
-    for disk in &mut disks {
-        tree::fill(disk, &found);
-    }
+    filled(&mut disks, answers.probes);
     if health {
         tree::fill_health(&mut disks, &answers.health);
     }
     Ok(disks)
+}
+
+/// Puts what was found on the devices in its place.
+fn filled(disks: &mut [BlockReport], mut found: HashMap<String, ProbeReport>) {
+    suspended(disks, &mut |path| {
+        let why = format!("suspended: reads wait until `dmsetup resume {path}`");
+        found.insert(path.into(), disks_worker::unreadable(why));
+    });
+    for disk in disks {
+        tree::fill(disk, &found);
+    }
 }
 
 /// Whether a path is that of a device or of what is on it.
@@ -156,42 +185,46 @@ fn has(block: &BlockReport, path: &str) -> bool {
         || block.children.iter().any(|c| has(c, path))
 }
 
+fn place(block: &BlockReport, built: bool) -> Place {
+    Place { path: block.path.clone(), sector: block.sector_size, built }
+}
+
 /// A job for each device with its partitions, so that one which hangs takes nothing else along: what is
 /// built on several disks is read once, whichever of them are dying.
 fn jobs(disks: &[BlockReport], health: bool) -> Vec<Job> {
-    fn add(block: &BlockReport, seen: &mut std::collections::HashSet<String>, jobs: &mut Vec<Job>) {
+    fn add(block: &BlockReport, built: bool, seen: &mut HashSet<String>, jobs: &mut Vec<Job>) {
         if !seen.insert(block.path.clone()) {
             return;
         }
         let mut devices = Vec::new();
         let readable = |b: &BlockReport| b.size > 0 && b.state.as_deref() != Some("suspended");
         if readable(block) {
-            devices.push((block.path.clone(), block.sector_size));
+            devices.push(place(block, built));
         }
-        let mut built = Vec::new();
+        let mut above = Vec::new();
         for child in &block.children {
             if child.partition.is_some() && readable(child) && seen.insert(child.path.clone()) {
-                devices.push((child.path.clone(), child.sector_size));
-                built.extend(&child.children);
+                devices.push(place(child, true));
+                above.extend(&child.children);
             } else {
-                built.push(child);
+                above.push(child);
             }
         }
         match devices.as_slice() {
             [] => {}
             // The kernel shows no partitions; if it has a table all the same, they are looked into at once.
-            [(path, _)] if block.children.is_empty() && block.partition.is_none() => {
-                jobs.push(Job::Image(path.clone()));
+            [alone] if block.children.is_empty() && block.partition.is_none() => {
+                jobs.push(Job::Image(alone.clone()));
             }
             _ => jobs.push(Job::Probe(devices)),
         }
-        for child in built {
-            add(child, seen, jobs);
+        for child in above {
+            add(child, true, seen, jobs);
         }
     }
-    let (mut seen, mut jobs) = (std::collections::HashSet::new(), Vec::new());
+    let (mut seen, mut jobs) = (HashSet::new(), Vec::new());
     for disk in disks {
-        add(disk, &mut seen, &mut jobs);
+        add(disk, false, &mut seen, &mut jobs);
     }
     if health {
         let asked = disks.iter().filter_map(|d| tree::protocol(d).map(|p| Job::Health(d.path.clone(), p)));

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use rescue_schema::report::{BlockReport, DisksReport, PartitionReport, PathReport, ProbeResult};
 
 use super::disks::unseen;
+use super::wrapped::{columns, width_of};
 
 /// Columns of the narrowest terminal that is common: a serial console.
 const WIDTH: usize = 80;
@@ -253,6 +254,10 @@ fn health(block: &BlockReport) -> Option<(String, Style)> {
 /// What is to be said of a device below its line.
 fn facts(block: &BlockReport) -> Vec<(String, Style)> {
     let mut facts = Vec::new();
+    if block.kind == "overlay" {
+        // What is on it was said of the device below.
+        return vec![("what is written to it stays in RAM".into(), Style::Dim)];
+    }
     facts.extend(standing(block).map(|words| (words, Style::Dim)));
     // A file system on all of a disk: the disk is shown by its model.
     let uuid =
@@ -347,27 +352,6 @@ pub(super) fn size(bytes: u64) -> String {
         unit = next;
     }
     if whole < 10 && unit != "B" { format!("{whole}.{tenth}{unit}") } else { format!("{whole}{unit}") }
-}
-
-/// Columns that a terminal shows a text in (Unicode Standard Annex 11: wide characters take two).
-fn columns(text: &str) -> usize {
-    text.chars().map(width_of).sum()
-}
-
-fn width_of(c: char) -> usize {
-    match u32::from(c) {
-        0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1faff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
 }
 
 /// Labels are written by whoever made the disk; a terminal must not obey them.

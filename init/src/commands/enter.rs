@@ -12,9 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use rescue_schema::report::MountReport;
 
+use super::wrapped::{complain, tell};
 use super::{Command, Usage, disks, mount};
 use crate::disk::mount::Leave;
-use crate::disk::{enter, system, unmount};
+use crate::disk::{enter, mountinfo, system, unmount};
 use crate::sys::process::How;
 use crate::sys::{ending, inside, mounts, namespace, spawn};
 
@@ -26,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) const COMMAND: Command = Command {
     name: "enter",
     links: &[],
-    usage: "[SYSTEM] [--rw] [--degraded] [--only DEV]… [--dry-run] [-- COMMAND…]",
+    usage: "[SYSTEM] [--rw] [--key-file FILE] [--degraded] [--only DEV]… [--dry-run] [-- COMMAND…]",
     about: "into a system, with its own shell and programs; all undone at the end",
     run,
 };
@@ -37,6 +38,7 @@ struct Wish {
     leave: Leave,
     dry_run: bool,
     only: Vec<String>,
+    key_file: Option<std::ffi::OsString>,
     command: Vec<String>,
 }
 
@@ -50,6 +52,10 @@ fn parse(args: &[String]) -> Result<Wish, Usage> {
             "--dry-run" => wish.dry_run = true,
             "--only" => {
                 wish.only.push(args.next().ok_or_else(|| Usage("--only wants a device".into()))?.clone());
+            }
+            "--key-file" => {
+                let file = args.next().ok_or_else(|| Usage("--key-file wants a file".into()))?;
+                wish.key_file = Some(file.into());
             }
             "--" => {
                 wish.command = args.cloned().collect();
@@ -71,10 +77,13 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     }
     let wish = parse(args)?;
     if wish.dry_run {
-        enter::plan(!wish.leave.write).iter().for_each(|step| println!("{step}"));
+        enter::plan(!wish.leave.write, &mountinfo::parse(&disks::mountinfo()?))
+            .iter()
+            .for_each(|step| tell!("{step}"));
         return Ok(ExitCode::SUCCESS);
     }
-    let (report, fresh, facts) = mount::ensure(wish.name.as_deref(), wish.leave, &wish.only)?;
+    let (report, fresh, facts) =
+        mount::ensure(wish.name.as_deref(), wish.leave, &wish.only, wish.key_file.as_deref())?;
     let ended = if facts.family == "linux" {
         within(&report, &facts, &wish)
     } else {
@@ -94,7 +103,7 @@ fn undo(report: &MountReport) -> anyhow::Result<()> {
     let _alone = mount::alone()?;
     let plan = unmount::plan(&disks::mountinfo()?, Path::new(&report.target));
     let done = unmount::apply(&plan, false)?;
-    eprint!("{}", unmount::explain(&done.busy, "rescue umount --kill"));
+    complain!("{}", unmount::explain(&done.busy, "rescue umount --kill"));
     Ok(())
 }
 
@@ -102,9 +111,10 @@ fn within(report: &MountReport, facts: &system::Facts, wish: &Wish) -> anyhow::R
     runs_here(facts)?;
     let on_terminal = std::io::stdin().is_terminal();
     if report.read_only && on_terminal && wish.command.is_empty() {
-        eprintln!(
+        complain!(
             "{} is read-only (/tmp, /run and /var/tmp are not); to change it: rescue enter --rw {}",
-            report.system, report.system
+            report.system,
+            report.system
         );
     }
     namespace::next_child_is_first().context("making a namespace of processes")?;
@@ -119,7 +129,7 @@ fn within(report: &MountReport, facts: &system::Facts, wish: &Wish) -> anyhow::R
         namespace::take_terminal();
     }
     if !report.read_only && !facts.notes.is_empty() {
-        facts.notes.iter().for_each(|note| eprintln!("{}: {note}", report.system));
+        facts.notes.iter().for_each(|note| complain!("{}: {note}", report.system));
     }
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(255)).unwrap_or(255)))
 }
@@ -145,7 +155,7 @@ fn first_process(folder: &Path, read_only: bool, command: &[String]) -> anyhow::
     for line in
         enter::prepare(folder, read_only).with_context(|| format!("preparing {}", folder.display()))?
     {
-        eprintln!("rescue enter: {line}");
+        complain!("rescue enter: {line}");
     }
     std::env::set_current_dir("/")?;
     let root = mounts::folder(folder).with_context(|| format!("opening {}", folder.display()))?;
@@ -190,7 +200,7 @@ fn first_process(folder: &Path, read_only: bool, command: &[String]) -> anyhow::
         Ok(child) => child,
         Err(error) => {
             let what = command.first().map_or(shell, |c| c);
-            eprintln!("rescue enter: starting {what} in {}: {error}", folder.display());
+            complain!("rescue enter: starting {what} in {}: {error}", folder.display());
             // As a shell says it: not found, or found and not to be run.
             return Ok(ExitCode::from(if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 }));
         }
@@ -200,7 +210,7 @@ fn first_process(folder: &Path, read_only: bool, command: &[String]) -> anyhow::
     let left = enter::left(&proc);
     if !left.is_empty() {
         let names: Vec<String> = left.iter().map(|(pid, name)| format!("{name} ({pid})")).collect();
-        eprintln!("rescue enter: ending what was left running in there: {}", names.join(", "));
+        complain!("rescue enter: ending what was left running in there: {}", names.join(", "));
         let pids: Vec<i32> = left.iter().map(|(pid, _)| *pid).collect();
         ending::end(&pids, GRACE, &|_| true);
     }

@@ -1,6 +1,7 @@
 //! The systems on the disks: every file system is looked at once, read-only and out of sight, and what they
 //! say is put together. Shared by the verbs that name a system.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use rescue_schema::report::{BlockReport, ProbeResult, SubvolumeReport};
 use crate::disk::drivers::{Driver, driver};
 use crate::disk::mount::Leave;
 use crate::disk::system::{self, Boot, Content};
-use crate::disk::{fallback, fstab, mount, pool, protection, resolve};
+use crate::disk::{assemble, fallback, fstab, mount, pool, protection, resolve};
 use crate::sys::mounts::{self, Wanted};
 use crate::sys::{btrfs, inside, namespace};
 
@@ -51,12 +52,34 @@ pub(super) struct Survey<'a> {
 pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
     let mut survey = Survey::default();
     let mut pools: Vec<&str> = Vec::new();
+    // Pulled out from under what is on it.
+    let mut lost: BTreeMap<&str, &str> = BTreeMap::new();
+    for gone in resolve::flat(disks).into_iter().filter(|b| b.gone) {
+        for block in resolve::flat(std::slice::from_ref(gone)) {
+            lost.entry(&block.path).or_insert(&gone.path);
+        }
+    }
     for root in resolve::flat(disks) {
+        let known = root.probe.kind.as_deref().and_then(driver);
+        if (known.is_some() || root.probe.result == ProbeResult::Unreadable)
+            && let Some(gone) = lost.get(root.path.as_str())
+        {
+            // What is read of it is what the kernel still remembers.
+            let path = &root.path;
+            survey
+                .unseen
+                .push(format!("{path}: the disks below {gone} are gone: rescue umount lets go of it"));
+            continue;
+        }
         if root.probe.result == ProbeResult::Unreadable {
             let why = root.probe.notes.first().map_or("no answer", String::as_str);
-            survey.unseen.push(format!("{}: cannot be read: {why}", root.path));
+            survey.unseen.push(if root.kind == "lvm" && assemble::lvm::lacks(disks, &root.path) {
+                format!("{}: where it lies on disks that are missing it cannot be read", root.path)
+            } else {
+                format!("{}: cannot be read: {why}", root.path)
+            });
         }
-        let Some(driver) = root.probe.kind.as_deref().and_then(driver) else { continue };
+        let Some(driver) = known else { continue };
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
         }

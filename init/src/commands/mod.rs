@@ -23,6 +23,9 @@ mod log;
 mod modprobe;
 mod modules;
 mod mount;
+mod mount_key;
+mod mount_one;
+mod mount_text;
 mod net;
 mod net_disk;
 mod net_text;
@@ -48,12 +51,14 @@ mod systems;
 mod umount;
 mod unlock;
 mod who;
+mod wrapped;
 mod writable;
 
 use std::process::ExitCode;
 
 pub use https::run as run_https;
 pub use packed::become_it;
+use wrapped::{complain, tell};
 
 /// A verb.
 pub struct Command {
@@ -134,15 +139,15 @@ pub fn run(name: &str, args: &[String]) -> ExitCode {
     let asked =
         args.iter().any(|a| a == "--help") || (name == command.name && matches!(args, [a] if a == "-h"));
     if asked {
-        println!("usage: rescue {} {}\n{}", command.name, command.usage, command.about);
+        tell!("usage: rescue {} {}\n{}", command.name, command.usage, command.about);
         return ExitCode::SUCCESS;
     }
     match (command.run)(name, args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("rescue {}: {error:#}", command.name);
+            complain!("rescue {}: {error:#}", command.name);
             if error.is::<Usage>() {
-                eprintln!("usage: rescue {} {}", command.name, command.usage);
+                complain!("usage: rescue {} {}", command.name, command.usage);
                 return ExitCode::from(2);
             }
             ExitCode::FAILURE

@@ -1,6 +1,8 @@
 //! Programs that the image builder packed: in the place of each stands a link to this binary, until it is
-//! called for the first time. A rescue calls few of the programs that it brings, and memory is short.
+//! called for the first time. A rescue calls few of the programs that it brings, and memory is short. The libraries
+//! that they alone need are packed as well.
 
+use std::collections::HashMap;
 use std::ffi::{CString, OsString};
 use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -25,7 +27,9 @@ pub fn become_it() -> Option<ExitCode> {
         // A link that stands for a verb, not for a program.
         return None;
     }
-    let ran = put_in_place(&stored, &program).and_then(|()| run(&called));
+    let libraries =
+        || libraries(Path::new("/"), &program)?.iter().try_for_each(|one| bring(Path::new("/"), one));
+    let ran = libraries().and_then(|()| put_in_place(&stored, &program, 0o755)).and_then(|()| run(&called));
     let error = ran.err()?;
     eprintln!("rescue: unpacking {}: {error}; is the memory full?", program.display());
     // What a shell says of a program that it finds and cannot start.
@@ -58,21 +62,42 @@ fn program(called: &Path) -> Option<PathBuf> {
     None
 }
 
-/// Puts a program in the place of its link. Two may do so at once: either leaves all of it there.
-fn put_in_place(stored: &Path, program: &Path) -> io::Result<()> {
+/// The packed libraries that a program needs; `root` stands in the place of `/`.
+fn libraries(root: &Path, program: &Path) -> io::Result<Vec<PathBuf>> {
+    let text = match std::fs::read(root.join(paths::PACKED_LIBRARIES.trim_start_matches('/'))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read?,
+    };
+    let mut all: HashMap<PathBuf, Vec<PathBuf>> = serde_json::from_slice(&text)?;
+    Ok(all.remove(program).unwrap_or_default())
+}
+
+/// Unpacks a library, unless it is there: with another program, or by whoever made the image.
+fn bring(root: &Path, library: &Path) -> io::Result<()> {
+    let place = root.join(library.strip_prefix("/").unwrap_or(library));
+    match place.exists() {
+        true => Ok(()),
+        false => put_in_place(&stored(root, library), &place, 0o644),
+    }
+}
+
+/// Puts a program in the place of its link, or a library where it belongs. Two may do so at once: either leaves all
+/// of it there.
+fn put_in_place(stored: &Path, program: &Path, mode: u32) -> io::Result<()> {
     let bytes = match std::fs::read(stored) {
         // Another process was first.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !leads_here(program) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && program.exists() && !leads_here(program) => {
+            return Ok(());
+        }
         read => packed::unpack(&read?)?,
     };
     let mut beside = program.as_os_str().to_os_string();
     beside.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(beside);
     let mut options = std::fs::OpenOptions::new();
-    let written = (options.write(true).create_new(true).mode(0o755).open(&beside))
-        .and_then(|mut file| file.write_all(&bytes))
-        .and_then(|()| std::fs::rename(&beside, program));
-    if let Err(error) = written {
+    let mut file = options.write(true).create_new(true).mode(mode).open(&beside)?;
+    // From here on the file beside is this call's own: nobody else's is taken away.
+    if let Err(error) = file.write_all(&bytes).and_then(|()| std::fs::rename(&beside, program)) {
         let _ = std::fs::remove_file(&beside);
         return Err(error);
     }
@@ -132,19 +157,52 @@ mod tests {
         symlink("/init", &program).unwrap();
         std::thread::scope(|scope| {
             // Threads have one process id: the second finds the first one's file, or its work done.
-            let both = [(); 2].map(|()| scope.spawn(|| put_in_place(&stored, &program).is_ok()));
+            let both = [(); 2].map(|()| scope.spawn(|| put_in_place(&stored, &program, 0o755).is_ok()));
             assert!(both.into_iter().any(|one| one.join().unwrap()));
         });
         assert_eq!(std::fs::read(&program).unwrap(), b"a module ".repeat(100));
         assert_eq!(std::fs::metadata(&program).unwrap().permissions().mode() & 0o777, 0o755);
         assert!(!stored.exists());
-        put_in_place(&stored, &program).unwrap();
+        put_in_place(&stored, &program, 0o755).unwrap();
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 1);
 
         std::fs::remove_file(&program).unwrap();
         symlink("/init", &program).unwrap();
-        assert!(put_in_place(&stored, &program).is_err(), "a link without its program is an error");
+        assert!(put_in_place(&stored, &program, 0o755).is_err(), "a link without its program is an error");
+        std::fs::write(&stored, PACKED).unwrap();
+        let beside = root.path().join(format!("tool.{}", std::process::id()));
+        std::fs::write(&beside, "half").unwrap();
+        assert!(put_in_place(&stored, &program, 0o755).is_err());
+        assert_eq!(std::fs::read(&beside).unwrap(), b"half", "what another writes is left to it");
         std::fs::write(&stored, b"garbage").unwrap();
-        assert!(put_in_place(&stored, &program).is_err() && stored.exists() && leads_here(&program));
+        assert!(put_in_place(&stored, &program, 0o755).is_err() && stored.exists() && leads_here(&program));
+    }
+
+    #[test]
+    fn libraries_come_with_the_first_program_that_needs_them() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        let needed = |program: &str| libraries(root.path(), Path::new(program)).unwrap();
+        assert!(needed("/sbin/lvm").is_empty(), "an image without a list");
+        std::fs::create_dir_all(at("usr/lib/rescue/packed/lib")).unwrap();
+        std::fs::create_dir(at("lib")).unwrap();
+        let list = at("usr/lib/rescue/packed/libraries.json");
+        std::fs::write(&list, r#"{"/sbin/lvm": ["/lib/libx.so.1", "/lib/liby.so.1"], "/bin/a": []}"#)
+            .unwrap();
+        let both = needed("/sbin/lvm");
+        assert_eq!(both, ["/lib/libx.so.1", "/lib/liby.so.1"].map(PathBuf::from));
+        assert!(needed("/bin/a").is_empty() && needed("/bin/b").is_empty());
+        std::fs::write(at("usr/lib/rescue/packed/lib/libx.so.1.zst"), PACKED).unwrap();
+        std::fs::write(at("lib/liby.so.1"), "somebody's own").unwrap();
+        for _ in 0..2 {
+            both.iter().for_each(|one| bring(root.path(), one).unwrap());
+            assert_eq!(std::fs::read(at("lib/libx.so.1")).unwrap(), b"a module ".repeat(100));
+        }
+        let mode = std::fs::metadata(at("lib/libx.so.1")).unwrap().permissions().mode();
+        assert_eq!((mode & 0o777, at("usr/lib/rescue/packed/lib/libx.so.1.zst").exists()), (0o644, false));
+        assert_eq!(std::fs::read(at("lib/liby.so.1")).unwrap(), b"somebody's own");
+        assert!(bring(root.path(), Path::new("/lib/gone.so")).is_err());
+        std::fs::write(&list, "{").unwrap();
+        assert!(libraries(root.path(), Path::new("/sbin/lvm")).is_err());
     }
 }

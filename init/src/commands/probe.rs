@@ -10,7 +10,7 @@ use anyhow::Context;
 use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
 use super::disks_text::size;
-use super::disks_worker::{self, Job};
+use super::disks_worker::{self, Job, Place};
 use super::{Command, Usage, apart};
 use crate::disk::{probe, source::Reader};
 use crate::sys::block;
@@ -39,7 +39,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         // One process reads all of them, each with its own deadline.
         names => {
             let awake = names.iter().filter(|name| !is_suspended(name));
-            let jobs: Vec<Job> = awake.map(|name| Job::Image(name.to_string())).collect();
+            let jobs: Vec<Job> = awake.map(|name| Job::Image(Place::of(name))).collect();
             let found = disks_worker::run(&jobs, DEADLINE)?.probes;
             for name in names {
                 // A name that was given twice is looked at once.
@@ -77,7 +77,7 @@ fn suspended(name: &str) -> ProbeReport {
     disks_worker::unreadable(format!("suspended: reads wait until `dmsetup resume {name}`"))
 }
 
-pub(super) fn image(source: &(File, u64)) -> ProbeReport {
+fn image(source: &(File, u64)) -> ProbeReport {
     probe::image(&Reader::new(source, block::sector_size(&source.0).unwrap_or(512)))
 }
 

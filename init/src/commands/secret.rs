@@ -1,13 +1,13 @@
 //! What opens an encrypted volume: typed on the terminal, from a key file, or on stdin.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
-use crate::disk::assemble::{self, Opening};
+use crate::disk::assemble::{self, Opening, VolumeKey, With};
 use crate::sys::{files, passphrase};
 
 /// cryptsetup(8) takes key files of up to 8 MiB.
@@ -15,13 +15,22 @@ const LONGEST: usize = 8 << 20;
 /// Times that a passphrase is asked for.
 const TRIES: usize = 3;
 
-/// Where a key comes from, and the one that was read last: several volumes often have the same.
+/// Where a key comes from, the one that was read last (several volumes often have the same), and what is known to
+/// open which volume.
 #[derive(Default)]
 pub(super) struct Key {
     file: Option<OsString>,
     /// Whether stdin is for something else.
     no_stdin: bool,
     read: Option<Zeroizing<Vec<u8>>>,
+    proven: Vec<Proven>,
+}
+
+struct Proven {
+    device: String,
+    secret: Zeroizing<Vec<u8>>,
+    /// The volume's own key, which opens it without deriving it again.
+    key: Option<VolumeKey>,
 }
 
 impl Key {
@@ -39,7 +48,7 @@ impl Key {
     }
 
     /// Reads it, where that has not been done.
-    pub(super) fn prepare(&mut self, device: &str) -> anyhow::Result<()> {
+    fn prepare(&mut self, device: &str) -> anyhow::Result<()> {
         if self.read.is_some() {
             return Ok(());
         }
@@ -53,7 +62,10 @@ impl Key {
                 typed.context("no passphrase was typed")?
             }
             None if self.no_stdin => {
-                bail!("{device} is open read-only, and its key is wanted again: rescue unlock --rw {device}")
+                bail!(
+                    "{device} is open read-only, and its key is wanted again: --key-file FILE, or first: \
+                     rescue unlock --rw {device}"
+                )
             }
             None => from_stdin()?,
         };
@@ -61,20 +73,51 @@ impl Key {
         Ok(())
     }
 
-    /// Opens a volume with it; what is typed may be wrong a few times.
+    /// Reads a key file before anything is done: without it nothing is.
+    pub(super) fn read_file(&mut self) -> anyhow::Result<()> {
+        if self.file.is_some() { self.prepare("") } else { Ok(()) }
+    }
+
+    /// Finds what opens a volume and opens nothing, so that what is in its way is taken down only for a key that
+    /// fits.
+    pub(super) fn prove(&mut self, opening: Opening<'_>) -> anyhow::Result<()> {
+        if !self.proven.iter().any(|p| p.device == opening.device) {
+            let key = self.tried(opening.device, &|secret| assemble::prove(opening, secret))?;
+            let secret = self.read.clone().unwrap_or_default();
+            self.proven.push(Proven { device: opening.device.into(), secret, key });
+        }
+        Ok(())
+    }
+
+    /// Opens a volume.
     pub(super) fn open(&mut self, opening: Opening<'_>, load: &dyn Fn(&str)) -> anyhow::Result<String> {
+        let Some(proven) = self.proven.iter().find(|p| p.device == opening.device) else {
+            return self
+                .tried(opening.device, &|secret| assemble::open(opening, &With::Secret(secret), load));
+        };
+        if let Some(key) = &proven.key
+            && let Ok(node) = assemble::open(opening, &With::Key(key), load)
+        {
+            return Ok(node);
+        }
+        assemble::open(opening, &With::Secret(&proven.secret), load)
+            .with_context(|| format!("unlocking {}", opening.device))
+    }
+
+    /// Does something with a secret; what is typed may be wrong a few times.
+    fn tried<T>(&mut self, device: &str, act: &dyn Fn(&[u8]) -> io::Result<T>) -> anyhow::Result<T> {
         let mut tries = if self.asks() { TRIES } else { 1 };
         loop {
             tries -= 1;
-            self.prepare(opening.device)?;
+            self.prepare(device)?;
             let secret = self.read.as_ref().map(|s| s.as_slice()).unwrap_or_default();
-            match assemble::open(opening, secret, load) {
-                Ok(node) => return Ok(node),
+            match act(secret) {
+                Ok(done) => return Ok(done),
                 Err(error) if tries > 0 => {
                     eprintln!("rescue: {error}");
                     self.read = None;
                 }
-                Err(error) => bail!("unlocking {}: {error}", opening.device),
+                Err(error) => bail!("unlocking {device}: {error}"),
             }
         }
     }

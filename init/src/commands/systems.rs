@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rescue_schema::report::{BlockReport, SystemReport, SystemsReport};
 
 use super::find::{self, Found, Survey};
+use super::wrapped::tell;
 use super::{Command, Usage, disks, mount};
 use crate::disk::{resolve, sealed};
 use crate::sys::spawn;
@@ -45,7 +46,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
-        print!("{}", text(&report, now));
+        tell!("{}", text(&report, now));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -146,14 +147,9 @@ fn unknown(survey: &Survey<'_>, disks: &[BlockReport]) -> Vec<SystemReport> {
     found
 }
 
-/// For a person, in 80 columns.
+/// For a person.
 fn text(report: &SystemsReport, now: i64) -> String {
-    const WIDTH: usize = 80;
     let mut out = String::new();
-    let cut = |line: String| match line.chars().count() {
-        0..=WIDTH => line,
-        _ => line.chars().take(WIDTH - 1).chain(['…']).collect(),
-    };
     for system in &report.systems {
         let what = system.pretty_name.clone().unwrap_or_else(|| match system.family.as_str() {
             "unknown" => "something that boots, unknown".into(),
@@ -228,7 +224,7 @@ fn text(report: &SystemsReport, now: i64) -> String {
             ],
         );
         lines.extend(system.notes.iter().map(|n| format!("  ! {n}")));
-        out.extend(lines.into_iter().map(|l| cut(l) + "\n"));
+        out.extend(lines.into_iter().map(|l| l + "\n"));
         out.push('\n');
     }
     if report.systems.is_empty() {

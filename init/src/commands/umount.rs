@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use rescue_schema::paths::MOUNT_ROOT;
 use rescue_schema::report::UnmountReport;
 
+use super::wrapped::{complain, tell};
 use super::{Command, Usage, disks};
 use crate::disk::{assemble, mountinfo, unmount};
 
@@ -53,13 +54,13 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         if plan.is_empty() && report.closed.is_empty() {
-            println!("nothing is mounted below {}", folder.display());
+            tell!("nothing is mounted below {}", folder.display());
         }
         let verb = if dry_run { "unmount" } else { "unmounted" };
-        report.unmounted.iter().for_each(|t| println!("{verb} {t}"));
-        report.closed.iter().for_each(|line| println!("{line}"));
-        report.stuck.iter().for_each(|line| eprintln!("rescue umount: {line}"));
-        eprint!("{}", unmount::explain(&report.busy, "rescue umount --kill"));
+        report.unmounted.iter().for_each(|t| tell!("{verb} {t}"));
+        report.closed.iter().for_each(|line| tell!("{line}"));
+        report.stuck.iter().for_each(|line| complain!("rescue umount: {line}"));
+        complain!("{}", unmount::explain(&report.busy, "rescue umount --kill"));
     }
     Ok(if report.busy.is_empty() && report.stuck.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

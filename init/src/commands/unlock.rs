@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{anyhow, bail};
+use rescue_schema::report::BlockReport;
 
 use super::secret::Key;
+use super::wrapped::tell;
 use super::{Command, Usage, disks, writable};
 use crate::disk::assemble::{self, Opening, Wish, Write};
 use crate::disk::resolve;
@@ -34,12 +36,12 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             other => return Err(Usage(other.unexpected().to_string()).into()),
         }
     }
-    let Some(device) = device else { return Err(Usage("it wants a device".into()).into()) };
+    let Some(named) = device else { return Err(Usage("it wants a device".into()).into()) };
     let _alone = super::mount::alone()?;
     let tree = disks::look(&[])?;
-    let block = resolve::flat(&tree).into_iter().find(|b| b.path == device);
-    let block = block.with_context(|| format!("{device} is not here: `rescue disks` lists what is"))?;
-    let open = block.children.iter().find(|c| c.kind == "crypt");
+    let block = found(&named, &tree)?;
+    let device = block.path.clone();
+    let open = resolve::opened(block);
     let locked =
         header.is_some() && open.is_none() || assemble::locked(&tree).iter().any(|b| b.path == device);
     if !(locked || write && open.is_some()) {
@@ -52,32 +54,45 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         bail!("{target} is open for writing already");
     }
     if !json && !again.is_empty() {
-        println!("{again}");
+        tell!("{again}");
     }
     let how = if write { "READ-WRITE" } else { "read-only" };
     if dry_run {
         if locked && !json {
-            println!("open {device}, {how}");
+            tell!("open {device}, {how}");
         }
         return Ok(ExitCode::SUCCESS);
     }
     let mut key = Key::new(key);
-    key.prepare(&device)?;
+    let bitlocker = block.probe.kind.as_deref() == Some("BitLocker");
+    let opening = Opening { device: &device, bitlocker, header: header.as_deref(), write };
+    writable::keys(&again, &mut key)?;
+    if locked && !again.is_empty() {
+        // What it is on is taken down for it.
+        key.prove(opening)?;
+    }
     let wish = Wish { degraded, write: if write { Write::All } else { Write::Nothing }, only: Vec::new() };
     writable::apply(&again, &Wish { only: again.only.clone(), ..wish.clone() }, &mut key)?;
     let node = if locked {
-        let bitlocker = block.probe.kind.as_deref() == Some("BitLocker");
-        let opening = Opening { device: &device, bitlocker, header: header.as_deref(), write };
         key.open(opening, &|module: &str| drop(crate::modules::load(module)))?
     } else {
         target.to_string()
     };
     if !json {
-        println!("{device} is open, {how}: {node}");
+        tell!("{device} is open, {how}: {node}");
     }
-    let (report, _) = super::assemble::everything(&Wish { only: vec![node], ..wish }, false, None)?;
+    let seen = if write { None } else { Some(disks::again(&tree)?) };
+    let (report, _) = super::assemble::everything(&Wish { only: vec![node], ..wish }, false, seen)?;
     if json || !report.steps.is_empty() || !report.remarks.is_empty() || locked {
         super::assemble::say(&report, json)?;
     }
     Ok(if report.trouble.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The device that is meant: by its node, or by any name that a crypttab may have for it.
+fn found<'a>(named: &str, disks: &'a [BlockReport]) -> anyhow::Result<&'a BlockReport> {
+    if let Some(block) = resolve::flat(disks).into_iter().find(|b| b.path == named) {
+        return Ok(block);
+    }
+    resolve::encrypted(named, disks, "").map_err(|missing| anyhow!(missing.said(named)))
 }

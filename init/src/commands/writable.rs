@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use rescue_schema::report::BlockReport;
 
 use super::secret::Key;
-use crate::disk::assemble::reopen::{self, Aim, Reopen};
+use crate::disk::assemble::reopen::{self, Aim, Opened, Reopen};
 use crate::disk::assemble::{self, Opening, Wish};
 use crate::disk::{protection, resolve};
 use crate::sys::files::read_trimmed;
@@ -20,7 +20,13 @@ pub(super) fn plan(
     folder: Option<&Path>,
 ) -> anyhow::Result<Reopen> {
     let gives_way = |mount: &str| folder.is_some_and(|f| Path::new(mount).starts_with(f));
-    let aim = Aim { targets, degraded, gives_way: &gives_way, held: &protection::is_ours };
+    let aim = Aim {
+        targets,
+        degraded,
+        gives_way: &gives_way,
+        held: &protection::is_ours,
+        protected: &assemble::is_protected,
+    };
     let plan = reopen::plan(disks, &aim);
     if !plan.refused.is_empty() {
         bail!("not put together for writing:\n  {}", plan.refused.join("\n  "));
@@ -28,9 +34,13 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// Asks for what opens the encrypted volumes of a plan, before anything is taken down.
+/// Asks for what opens the encrypted volumes of a plan, and tries it, before anything is taken down.
 pub(super) fn keys(plan: &Reopen, key: &mut Key) -> anyhow::Result<()> {
-    plan.opened.first().map_or(Ok(()), |one| key.prepare(&one.device))
+    plan.opened.iter().try_for_each(|one| key.prove(opening(one, false)))
+}
+
+fn opening(one: &Opened, write: bool) -> Opening<'_> {
+    Opening { device: &one.device, bitlocker: one.bitlocker, header: None, write }
 }
 
 /// Does it: what is open comes back, or it is said what did not.
@@ -47,9 +57,7 @@ pub(super) fn apply(plan: &Reopen, wish: &Wish, key: &mut Key) -> anyhow::Result
             if !Path::new(&one.device).exists() {
                 bail!("{} did not come back: {}", one.device, trouble.join("; "));
             }
-            let opening =
-                Opening { device: &one.device, bitlocker: one.bitlocker, header: None, write: true };
-            key.open(opening, &load)?;
+            key.open(opening(one, true), &load)?;
             trouble = together(wish)?;
         }
         if !trouble.is_empty() {
@@ -58,9 +66,15 @@ pub(super) fn apply(plan: &Reopen, wish: &Wish, key: &mut Key) -> anyhow::Result
         Ok(())
     })();
     let Err(error) = done else { return Ok(()) };
-    // As it was, as far as that goes without a key.
+    // As it was.
     let before = Wish { write: assemble::Write::Nothing, ..wish.clone() };
     let _ = together(&before);
+    for one in &plan.opened {
+        let lacks = !crate::sys::dm::node(&one.mapped).exists() && Path::new(&one.device).exists();
+        if lacks && key.open(opening(one, false), &load).is_ok() {
+            let _ = together(&before);
+        }
+    }
     let locked: Vec<&str> = plan
         .opened
         .iter()
@@ -105,7 +119,8 @@ pub(super) fn closed<'a>(disks: &'a [BlockReport], only: &[String]) -> (Vec<&'a 
     ) {
         let chosen = chosen || only.contains(&block.path) || only.contains(&format!("/dev/{}", block.name));
         let encrypted = |b: &BlockReport| b.kind == "crypt" && b.read_only;
-        let layer = block.kind.starts_with("raid") || matches!(block.kind.as_str(), "linear" | "lvm");
+        let layer =
+            block.kind.starts_with("raid") || matches!(block.kind.as_str(), "linear" | "lvm" | "bcache");
         if chosen && encrypted(block) {
             // What is on it goes with it.
             return;

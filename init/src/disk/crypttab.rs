@@ -34,8 +34,8 @@ pub enum Opened {
 pub fn opened(source: &str, crypttab: &[u8], disks: &[BlockReport], beside: &str) -> Option<Opened> {
     let name = ["/dev/mapper/", "/dev/disk/by-id/dm-name-"].iter().find_map(|p| source.strip_prefix(p))?;
     let (_, below) = parse(crypttab).into_iter().find(|(known, _)| known == name)?;
-    let below = resolve::device(&below, disks, beside).ok()?;
-    Some(match below.children.iter().find(|child| child.kind == "crypt") {
+    let below = resolve::encrypted(&below, disks, beside).ok()?;
+    Some(match resolve::opened(below) {
         Some(open) => Opened::As(open.path.clone()),
         None => Opened::Not(below.path.clone()),
     })
@@ -52,6 +52,12 @@ mod tests {
     #[test]
     fn names_are_those_of_what_is_open_now() {
         let mut disks = [disk("vda", &[("crypto_LUKS", "aa"), ("crypto_LUKS", "bb")])];
+        let container = rescue_schema::report::SignatureReport {
+            usage: "crypto".into(),
+            uuid: Some("aa".into()),
+            ..Default::default()
+        };
+        disks[0].children[0].probe.signatures = vec![container];
         let now = |disks: &[BlockReport], name: &str| opened(name, TABLE, disks, "/dev/vda1");
         assert_eq!(now(&disks, "/dev/mapper/cryptroot"), Some(Opened::Not("/dev/vda1".into())));
         disks[0].children[0].children = vec![BlockReport {

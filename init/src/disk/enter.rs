@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use super::mountinfo;
+use super::mountinfo::{self, Mount};
 use crate::sys::mounts::{self, Wanted};
 use crate::sys::{inside, namespace};
 
@@ -17,6 +17,8 @@ pub enum What {
     New(&'static str, &'static [&'static str]),
     /// The rescue's own folder, with all that is mounted in it.
     Again(&'static str),
+    /// Likewise, to be looked at alone.
+    ReadOnly(&'static str),
 }
 
 /// One of the mounts.
@@ -33,14 +35,20 @@ impl fmt::Display for Step {
         match self.what {
             What::New(kind, _) => write!(f, "mount {kind} on {}", self.target),
             What::Again(from) => write!(f, "mount {from} on {}", self.target),
+            What::ReadOnly(from) => write!(f, "mount {from} on {}, read-only", self.target),
         }
     }
 }
 
 const PRIVATE: What = What::New("tmpfs", &["mode=1777"]);
 
-/// What a system needs to run its programs. A read-only one also gets room for their temporary files.
-pub fn plan(read_only: bool) -> Vec<Step> {
+/// Where the variables of UEFI firmware are.
+const EFI_VARIABLES: &str = "/sys/firmware/efi/efivars";
+
+/// What a system needs to run its programs. A read-only one also gets room for their temporary files, and the
+/// variables of the firmware, where they are among the rescue's own `mounts`, are as safe from its programs as its
+/// disk is.
+pub fn plan(read_only: bool, mounts: &[Mount]) -> Vec<Step> {
     let mut steps = vec![
         // Of this namespace's processes.
         Step { target: "/proc", what: What::New("proc", &[]) },
@@ -52,6 +60,9 @@ pub fn plan(read_only: bool) -> Vec<Step> {
     ];
     if read_only {
         steps.push(Step { target: "/var/tmp", what: PRIVATE });
+        if mounts.iter().any(|mount| mount.target == Path::new(EFI_VARIABLES)) {
+            steps.push(Step { target: EFI_VARIABLES, what: What::ReadOnly(EFI_VARIABLES) });
+        }
     }
     steps
 }
@@ -66,7 +77,8 @@ pub fn prepare(folder: &Path, read_only: bool) -> io::Result<Vec<String>> {
     let resolver = std::fs::read("/etc/resolv.conf").ok();
     let root = mounts::folder(folder)?;
     let mut said = Vec::new();
-    for step in plan(read_only) {
+    let mounts = mountinfo::parse(&info);
+    for step in plan(read_only, &mounts) {
         if let Err(error) = put(root.as_fd(), &step) {
             if step.target == "/proc" {
                 return Err(io::Error::new(error.kind(), format!("{step}: {error}")));
@@ -94,7 +106,7 @@ pub fn prepare(folder: &Path, read_only: bool) -> io::Result<Vec<String>> {
         }
         None => said.push("names will not be resolved: the rescue has no /etc/resolv.conf".into()),
     }
-    alone(&info, folder);
+    alone(&mounts, folder);
     Ok(said)
 }
 
@@ -102,6 +114,11 @@ fn put(root: BorrowedFd<'_>, step: &Step) -> io::Result<()> {
     let place = mounts::folder_inside(root, step.target)?;
     let mount = match step.what {
         What::Again(from) => namespace::again(Path::new(from))?,
+        What::ReadOnly(from) => {
+            let mount = namespace::again(Path::new(from))?;
+            namespace::read_only(mount.as_fd())?;
+            mount
+        }
         What::New(kind, options) => {
             let options: Vec<String> = options.iter().map(|o| (*o).to_string()).collect();
             mounts::detached(Wanted {
@@ -139,8 +156,8 @@ fn names(root: BorrowedFd<'_>, text: &[u8]) -> io::Result<()> {
 }
 
 /// Takes every other mount out of this namespace, so that none of them is held by who stays in it.
-fn alone(info: &[u8], folder: &Path) {
-    for mount in mountinfo::parse(info).iter().rev() {
+fn alone(mounts: &[Mount], folder: &Path) {
+    for mount in mounts.iter().rev() {
         if !mount.target.starts_with(folder) && !folder.starts_with(&mount.target) {
             let _ = namespace::leave(&mount.target);
         }
@@ -155,4 +172,21 @@ pub fn left(proc: &Path) -> Vec<(i32, String)> {
     let name = |pid: &i32| std::fs::read_to_string(proc.join(format!("{pid}/comm"))).unwrap_or_default();
     let clean = |name: String| name.trim().chars().filter(|c| !c.is_control()).collect();
     pids.map(|pid| (pid, clean(name(&pid)))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_with_rw_are_the_variables_of_the_firmware_written() {
+        let mounts =
+            mountinfo::parse(b"31 22 0:27 / /sys/firmware/efi/efivars rw,nosuid - efivarfs efivarfs rw\n");
+        let shown = |steps: Vec<Step>| steps.iter().map(|step| format!("{step}\n")).collect::<String>();
+        let line = "mount /sys/firmware/efi/efivars on /sys/firmware/efi/efivars, read-only\n";
+        let looking = shown(plan(true, &mounts));
+        assert!(looking.ends_with(line) && looking.contains("mount tmpfs on /var/tmp\n"), "{looking}");
+        assert_eq!(shown(plan(true, &[])), looking.replace(line, ""));
+        assert!(!shown(plan(false, &mounts)).contains("efivars"));
+    }
 }

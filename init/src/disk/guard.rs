@@ -50,14 +50,20 @@ pub fn refusals(
     for disk in disks.iter().filter(|_| !leave.degraded) {
         degraded(disk, &writes, &mut reasons);
     }
-    // An image of a Linux that sleeps holds what it has in memory of the file systems that it uses.
-    let home =
-        |path: &str| disks.iter().position(|d| flat(std::slice::from_ref(d)).iter().any(|b| b.path == path));
-    let ours: Vec<Option<usize>> =
-        plan.steps.iter().filter(|s| !s.read_only).map(|s| home(&s.device)).collect();
+    // An image of a Linux that sleeps holds what it has in memory of the file systems that it uses: those on the
+    // same disk, or on one that shares a volume group with it.
+    let homes = |path: &str| -> Vec<&BlockReport> {
+        disks.iter().filter(|d| flat(std::slice::from_ref(*d)).iter().any(|b| b.path == path)).collect()
+    };
+    let together = |one: &BlockReport, other: &BlockReport| {
+        one.path == other.path || groups(one).iter().any(|g| groups(other).contains(g))
+    };
+    let ours: Vec<&BlockReport> =
+        plan.steps.iter().filter(|s| !s.read_only).flat_map(|s| homes(&s.device)).collect();
     for swap in all.iter().filter(|b| b.probe.state.as_deref() == Some("hibernated")) {
         let kind = swap.probe.kind.as_deref().unwrap_or_default();
-        if (kind == "swap" || kind == "swsuspend") && ours.contains(&home(&swap.path)) {
+        let near = || homes(&swap.path).iter().any(|home| ours.iter().any(|own| together(home, own)));
+        if (kind == "swap" || kind == "swsuspend") && near() {
             reasons.push(format!(
                 "{}: a hibernated Linux is in this swap and would resume over what is written; boot it, or give \
                  its memory up: mkswap -U {} {}",
@@ -70,6 +76,14 @@ pub fn refusals(
     reasons.sort();
     reasons.dedup();
     reasons
+}
+
+/// The volume groups that a disk is a part of.
+fn groups(disk: &BlockReport) -> Vec<&str> {
+    let all = flat(std::slice::from_ref(disk));
+    let members = all.into_iter().filter_map(|b| b.probe.signatures.first());
+    let members = members.filter(|s| s.kind == "LVM2_member");
+    members.filter_map(|s| s.more.get("VG_UUID")).map(String::as_str).collect()
 }
 
 /// Arrays with members missing, below which something is to be written.
@@ -124,6 +138,20 @@ mod tests {
             "{said:?}"
         );
         assert!(reasons(&disks, false).is_empty());
+    }
+
+    #[test]
+    fn what_sleeps_on_another_disk_of_the_volume_group_is_not_written_under() {
+        let mut disks = [disk("vda", &[("ext4", "aa")]), disk("vdb", &[("swsuspend", "cc")])];
+        disks[1].children[0].probe.state = Some("hibernated".into());
+        assert!(reasons(&disks, true).is_empty());
+        for disk in &mut disks {
+            let more = [("VG_UUID".to_string(), "g".to_string())].into();
+            let kind = "LVM2_member".into();
+            disk.probe.signatures =
+                vec![rescue_schema::report::SignatureReport { kind, more, ..Default::default() }];
+        }
+        assert!(reasons(&disks, true)[0].starts_with("/dev/vdb1: a hibernated Linux"));
     }
 
     #[test]

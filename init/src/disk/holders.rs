@@ -29,6 +29,7 @@ pub fn inside(proc: &Path, folder: &Path) -> Vec<Holder> {
     let held = |pid: i32| {
         let process = proc.join(pid.to_string());
         let root = std::fs::read_link(process.join("root")).ok().filter(|r| r.starts_with(folder))?;
+        same_device(&process.join("root"), device(&root)).then_some(())?;
         let theirs = std::fs::read_link(process.join("ns/mnt")).ok()?;
         let command = read_capped(&process.join("comm"), 256).unwrap_or_default();
         let by = clean(&format!("root {}", root.display()));
@@ -44,16 +45,10 @@ pub fn inside(proc: &Path, folder: &Path) -> Vec<Holder> {
 /// How one process holds something at or below `target`, if it does: by the first thing that is found.
 pub fn holder(proc: &Path, pid: i32, target: &Path) -> Option<Holder> {
     let folder = proc.join(pid.to_string());
-    let device = std::fs::metadata(target).ok().map(|m| m.dev());
-    // A path alone is not enough: a file in the folder that the mount lies on has the same.
+    let ours = device(target);
     let on_it = |link: &Path| {
         let path = std::fs::read_link(link).ok()?;
-        let held = path.starts_with(target)
-            && match (std::fs::metadata(link).ok().map(|m| m.dev()), device) {
-                (Some(theirs), Some(ours)) => theirs == ours,
-                _ => true,
-            };
-        held.then_some(path)
+        (path.starts_with(target) && same_device(link, ours)).then_some(path)
     };
     let by = |what: &str, path: &Path| format!("{what} {}", path.display());
     let held = on_it(&folder.join("cwd")).map(|p| by("working directory", &p));
@@ -63,18 +58,33 @@ pub fn holder(proc: &Path, pid: i32, target: &Path) -> Option<Holder> {
         let open = std::fs::read_dir(folder.join("fd")).ok()?.flatten();
         open.filter_map(|e| on_it(&e.path())).next().map(|p| by("open file", &p))
     });
-    let held = held.or_else(|| mapped(&folder, target).map(|p| by("mapped file", &p)));
+    let held = held.or_else(|| mapped(&folder, target, ours).map(|p| by("mapped file", &p)));
     let command = read_capped(&folder.join("comm"), 256).unwrap_or_default();
     held.map(|by| Holder { pid, command: clean(&String::from_utf8_lossy(&command)), by: clean(&by) })
 }
 
-fn mapped(folder: &Path, target: &Path) -> Option<PathBuf> {
+/// A path alone is not enough: a file in the folder that a mount lies on has the same, and so has what
+/// another namespace mounted there. Where a device cannot be told the path decides.
+fn same_device(link: &Path, ours: Option<u64>) -> bool {
+    device(link).zip(ours).is_none_or(|(theirs, ours)| theirs == ours)
+}
+
+fn device(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|m| m.dev())
+}
+
+fn mapped(folder: &Path, target: &Path, ours: Option<u64>) -> Option<PathBuf> {
     let maps = read_capped(&folder.join("maps"), MAPS).ok()?;
     let maps = String::from_utf8_lossy(&maps);
-    maps.lines()
-        .filter_map(|l| l.split_once('/'))
-        .map(|(_, p)| Path::new("/").join(p))
-        .find(|p| p.starts_with(target))
+    let of = |line: &str| {
+        let path = Path::new("/").join(line.split_once('/')?.1);
+        // The name of its link: the same addresses without the zeros before them (proc_pid_map_files(5)).
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let address = |hex| u64::from_str_radix(hex, 16).ok();
+        let link = folder.join("map_files").join(format!("{:x}-{:x}", address(from)?, address(to)?));
+        (path.starts_with(target) && same_device(&link, ours)).then_some(path)
+    };
+    maps.lines().find_map(of)
 }
 
 fn clean(text: &str) -> String {

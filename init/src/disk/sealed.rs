@@ -13,7 +13,7 @@ type Format = (&'static str, &'static str, &'static str, &'static str);
 const FORMATS: &[Format] = &[
     ("zfs_member", "part of a ZFS pool",      "zpool",          "zfsutils-linux, and zfs.ko for its kernel"),
     ("bcachefs",   "a bcachefs",              "bcachefs",       "bcachefs-tools, and a kernel that has it"),
-    ("bcache",     "a disk behind a cache",   "bcache-super-show", "bcache-tools"),
+    ("bcache",     "a disk behind a cache",   "rescue",         "none: rescue assemble"),
     ("apfs",       "Apple's APFS",            "apfs-fuse",      "apfs-fuse"),
     ("ReFS",       "Windows' ReFS",           "refsutil",       "none for Linux"),
     ("VMFS_volume_member", "a datastore of ESXi", "vmfs6-fuse", "vmfs6-tools"),
@@ -26,12 +26,18 @@ pub fn words(disks: &[BlockReport], has: &dyn Fn(&str) -> bool) -> Vec<String> {
         .map(|b| format!("{} is encrypted, and what is in it is not seen: rescue unlock {0}", b.path))
         .collect();
     if !assemble::plan(disks, &assemble::Wish::default()).steps.is_empty() {
-        said.push("arrays or volume groups are not put together, and not seen: rescue assemble".into());
+        said.push(
+            "arrays, volume groups or caches are not put together, and not seen: rescue assemble".into(),
+        );
     }
     for block in flat(disks) {
         let whole = matches!(block.probe.result, ProbeResult::Found | ProbeResult::Ambivalent);
         let used = block.children.iter().any(|c| c.partition.is_none());
         let kind = block.probe.kind.as_deref().filter(|_| whole && !used);
+        // A cache has no content of its own.
+        if more(block, "BCACHE_ROLE") == Some("cache") {
+            continue;
+        }
         let Some((_, what, program, package)) = FORMATS.iter().find(|f| Some(f.0) == kind) else { continue };
         // The probe knows the very command, and what stands against it.
         let note = block.probe.signatures.first().and_then(|s| s.notes.first());
@@ -44,6 +50,10 @@ pub fn words(disks: &[BlockReport], has: &dyn Fn(&str) -> bool) -> Vec<String> {
         said.push(format!("{} is {what}{note}, and not looked into{lacks}", block.path));
     }
     said
+}
+
+fn more<'a>(block: &'a BlockReport, key: &str) -> Option<&'a str> {
+    block.probe.signatures.first()?.more.get(key).map(String::as_str)
 }
 
 #[cfg(test)]

@@ -80,6 +80,8 @@ pub struct Reader<'a> {
     size: u64,
     /// Bytes of a logical sector.
     pub sector: u64,
+    /// Whether it may be all of a disk: no partition, and nothing that is built on others.
+    disk: bool,
     left: Cell<u64>,
     probe_left: Cell<u64>,
     /// Of the whole source, its partitions included.
@@ -98,11 +100,22 @@ impl<'a> Reader<'a> {
         Self::window(source, 0, source.size(), sector, Rc::default())
     }
 
+    /// The same, of what is a partition or built on others.
+    pub fn built(source: &'a dyn Source, sector: u64) -> Self {
+        Self { disk: false, ..Self::new(source, sector) }
+    }
+
     /// A window on a partition, cut to what there is; it has a budget of its own.
     pub fn part(&self, start: u64, size: u64) -> Self {
         let start = start.min(self.size);
         let size = size.min(self.size - start);
-        Self::window(self.source, self.start + start, size, self.sector, self.errors.clone())
+        let part = Self::window(self.source, self.start + start, size, self.sector, self.errors.clone());
+        Self { disk: false, ..part }
+    }
+
+    /// Whether it may be all of a disk.
+    pub fn is_disk(&self) -> bool {
+        self.disk
     }
 
     fn window(source: &'a dyn Source, start: u64, size: u64, sector: u64, errors: Rc<Cell<u32>>) -> Self {
@@ -111,6 +124,7 @@ impl<'a> Reader<'a> {
             start,
             size,
             sector,
+            disk: true,
             left: Cell::new(BUDGET),
             probe_left: Cell::new(PROBE_BUDGET),
             errors,

@@ -1,18 +1,16 @@
-//! Doing a step: arrays are [`super::array`]'s, what LVM2 must do itself and encrypted volumes are done by lvm(8)
-//! and cryptsetup(8).
+//! Doing a step: arrays are [`super::array`]'s, what LVM2 must do itself is done by lvm(8).
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rescue_schema::report::{BlockReport, ProbeResult};
+use zeroize::Zeroizing;
 
 use super::lvm::Group;
 use super::record::{hold, note, release};
 use super::volume::Volume;
-use super::{Step, array, overlay};
-use crate::disk::resolve::flat;
+use super::{Step, array, cached, overlay};
 use crate::sys::dm;
 
 /// LVM2 as it leaves the rescue's own /etc alone: no backups or archives there, no udev, no daemon.
@@ -28,6 +26,8 @@ pub fn apply(step: &Step, load: &dyn Fn(&str)) -> io::Result<()> {
     match step {
         Step::Array(array) => array::start(array, load),
         Step::Group(group) => activate(group, load),
+        Step::Behind(behind) => cached::map(behind),
+        Step::Cached(set) => cached::start(set, load),
     }
 }
 
@@ -39,6 +39,11 @@ pub(super) fn program(name: &str) -> Command {
 }
 
 pub(super) fn run(command: &mut Command, input: Option<&[u8]>) -> io::Result<()> {
+    run_for(command.stdout(Stdio::null()), input).map(drop)
+}
+
+/// Runs a program; what it wrote to its standard output, where that is a pipe.
+pub(super) fn run_for(command: &mut Command, input: Option<&[u8]>) -> io::Result<Zeroizing<Vec<u8>>> {
     let name = command.get_program().to_string_lossy().into_owned();
     let missing = |e: io::Error| match e.kind() {
         io::ErrorKind::NotFound => io::Error::new(e.kind(), format!("{name} is not in this image")),
@@ -47,17 +52,19 @@ pub(super) fn run(command: &mut Command, input: Option<&[u8]>) -> io::Result<()>
     if input.is_some() {
         command.stdin(Stdio::piped());
     }
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().map_err(missing)?;
+    let mut child = command.stderr(Stdio::piped()).spawn().map_err(missing)?;
     if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
         // It may end before it has read all.
         let _ = stdin.write_all(input);
     }
     let output = child.wait_with_output()?;
+    let said = Zeroizing::new(output.stdout);
     if output.status.success() {
-        return Ok(());
+        return Ok(said);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> =
+        errors.lines().map(|l| l.trim().trim_end_matches('.')).filter(|l| !l.is_empty()).collect();
     Err(io::Error::other(format!("{name}: {}, {}", lines.join("; "), output.status)))
 }
 
@@ -131,58 +138,4 @@ fn by_lvm(group: &Group, volumes: &[&Volume], write: bool, load: &dyn Fn(&str)) 
         }
     }
     done
-}
-
-/// Encrypted volumes that are not open.
-pub fn locked(disks: &[BlockReport]) -> Vec<&BlockReport> {
-    let is = |b: &&BlockReport| {
-        b.probe.result == ProbeResult::Found
-            && matches!(b.probe.kind.as_deref(), Some("crypto_LUKS" | "BitLocker"))
-            && b.children.iter().all(|c| c.partition.is_some())
-    };
-    flat(disks).into_iter().filter(is).collect()
-}
-
-/// How an encrypted volume is opened.
-#[derive(Debug, Clone, Copy)]
-pub struct Opening<'a> {
-    /// The device.
-    pub device: &'a str,
-    /// Whether it is BitLocker's, and LUKS else.
-    pub bitlocker: bool,
-    /// Where the header is, when it is apart.
-    pub header: Option<&'a str>,
-    /// Whether it may be written to.
-    pub write: bool,
-}
-
-/// What an opened volume is called: by its device, so that two copies are told apart.
-pub fn opened_name(device: &str) -> String {
-    format!("luks-{}", device.trim_start_matches("/dev/").replace(['/', ' '], "-"))
-}
-
-/// Opens an encrypted volume with what `secret` holds; gives its node.
-///
-/// # Errors
-/// What cryptsetup said: a wrong passphrase is exit status 2.
-pub fn open(opening: Opening<'_>, secret: &[u8], load: &dyn Fn(&str)) -> io::Result<String> {
-    load("dm-crypt");
-    if opening.write {
-        release(opening.device)?;
-    } else {
-        hold(opening.device)?;
-    }
-    let name = opened_name(opening.device);
-    let kind = if opening.bitlocker { "bitlk" } else { "luks" };
-    let mut command = program("cryptsetup");
-    command.args(["open", "--batch-mode", "--tries", "1", "--type", kind, "--key-file", "-"]);
-    if !opening.write {
-        command.arg("--readonly");
-    }
-    if let Some(header) = opening.header {
-        command.args(["--header", header]);
-    }
-    run(command.arg("--").arg(opening.device).arg(&name), Some(secret))?;
-    note(&format!("crypt {name}"))?;
-    Ok(format!("/dev/mapper/{name}"))
 }

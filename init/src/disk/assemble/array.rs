@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::md::Array;
 use super::record::{hold, note, release};
+use crate::sys::files::read_trimmed;
 
 pub(super) fn put(path: &Path, value: &str) -> io::Result<()> {
     fs::write(path, value)
@@ -14,7 +15,10 @@ pub(super) fn put(path: &Path, value: &str) -> io::Result<()> {
 
 pub(super) fn start(array: &Array, load: &dyn Fn(&str)) -> io::Result<()> {
     load("md_mod");
-    load(&format!("md-{}", array.level));
+    let known = read_trimmed(Path::new("/proc/mdstat")).unwrap_or_default();
+    if !known.contains(&format!("[{}]", array.level)) {
+        load(&format!("md-{}", array.level));
+    }
     for disk in &array.members {
         if array.write {
             release(&disk.device)?;
@@ -35,7 +39,9 @@ pub(super) fn start(array: &Array, load: &dyn Fn(&str)) -> io::Result<()> {
 /// The kernel reads the superblocks of the devices that it is given, and of no others. Nothing is written until
 /// something is written to the array; a resync that is due begins then.
 fn by_superblocks(array: &Array, md: &Path) -> io::Result<()> {
-    put(&md.join("metadata_version"), &array.version)?;
+    // The superblock has a third number, 0.90.0, which the kernel does not take.
+    let version = if array.version.starts_with("0.") { "0.90" } else { &array.version };
+    put(&md.join("metadata_version"), version)?;
     let members = array.members.iter().map(|m| (&m.device, &m.number));
     for (device, number) in members.chain(array.spares.iter().map(|(device, number)| (device, number))) {
         release(device)?;

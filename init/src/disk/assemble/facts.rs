@@ -85,6 +85,20 @@ impl<'a> Facts<'a> {
 
     /// What is seen and cannot be put together here, said so that nobody takes it for empty.
     pub(super) fn others(&self, plan: &mut Plan) {
+        for (pool, members) in groups(&self.members("zfs_member"), |m| m.uuid().to_string()) {
+            let label = members.iter().find_map(|m| m.signature.label.as_deref()).unwrap_or(&pool);
+            let paths: Vec<String> = members.iter().map(|m| m.path().to_string()).collect();
+            // One that was not exported counts as another machine's, which this rescue is.
+            let exported = members.iter().all(|m| m.signature.state.as_deref() == Some("clean"));
+            let force = if exported { "" } else { "-f " };
+            plan.refuse(format!(
+                "ZFS pool {:?} ({pool}) on {}: not imported here; by hand, in an image with its tools and a zfs.ko \
+                 for its kernel (Debian: contrib, zfs-dkms; imagebuilder build --add zfsutils-linux): \
+                 zpool import {force}-o readonly=on -R /mnt {pool}",
+                shown(label),
+                row(&paths)
+            ));
+        }
         for block in &self.chosen {
             let kind = block.probe.kind.as_deref().unwrap_or_default();
             let used = block.children.iter().any(|c| c.partition.is_none());

@@ -6,9 +6,12 @@
 
 use std::fmt;
 
+use rescue_schema::report::{BlockReport, SignatureReport};
+
 use super::facts::{Facts, Member, copies, groups, row, shown};
 use super::volume::{self, Volume};
 use super::{Plan, Step, Wish, Write};
+use crate::disk::resolve::flat;
 
 /// A volume group whose volumes are to be activated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +74,8 @@ impl fmt::Display for Group {
         if !kept.is_empty() {
             write!(f, " (being active, {} write their own records)", names(&kept))?;
         }
-        if self.numbers.contains(&None) {
+        let here = |device: usize| self.numbers.get(device).is_some_and(Option::is_some);
+        if !self.volumes.iter().all(|v| v.lies_on().into_iter().all(here)) {
             write!(f, ", with holes where physical volumes are missing")?;
         }
         Ok(())
@@ -187,17 +191,36 @@ pub(super) fn plan(facts: &Facts<'_>, wish: &Wish, plan: &mut Plan) {
     }
 }
 
+/// Whether physical volumes are missing of the group that a device is a volume of: what cannot be read of it lay there.
+pub fn lacks(disks: &[BlockReport], path: &str) -> bool {
+    let all = flat(disks);
+    let members =
+        || all.iter().filter_map(|b| b.probe.signatures.first()).filter(|s| s.kind == "LVM2_member");
+    // By name: what lies on what is missing alone is built on nothing.
+    let holds = |s: &&SignatureReport| {
+        let text = |key: &str| s.more.get(key).map(String::as_str).unwrap_or_default();
+        let volumes = volume::parse(text("VG_VOLUMES"), text("VG_NAME"), text("VG_UUID"));
+        volumes.is_some_and(|v| v.iter().any(|v| path.strip_prefix("/dev/mapper/") == Some(&v.mapped)))
+    };
+    let own = members().find(holds).and_then(|s| s.more.get("VG_PV_UUIDS"));
+    let ids = own.map(String::as_str).unwrap_or_default();
+    let mut ids = ids.split(' ').filter(|id| !id.is_empty());
+    ids.any(|id| !members().any(|s| s.uuid.as_deref() == Some(id)))
+}
+
 /// Volumes of a group that lacks physical volumes: only whole ones, or read-only with holes where that is asked for.
 fn lacking(all: &str, numbers: &[Option<String>], volumes: &mut Vec<Volume>, wish: &Wish, plan: &mut Plan) {
     let here = |device: usize| numbers.get(device).is_some_and(Option::is_some);
-    let kept: Vec<String> = volumes.iter().filter(|v| v.is_kept()).map(|v| v.name.clone()).collect();
-    volumes.retain(|v| !v.is_kept());
+    let (kept, plain): (Vec<Volume>, Vec<Volume>) = volumes.drain(..).partition(Volume::is_kept);
+    *volumes = plain;
     let whole = |v: &Volume| v.lies_on().into_iter().all(here);
     if !kept.is_empty() {
-        let names = kept.join(", ");
-        plan.refuse(format!(
-            "{all}: not activated: {names}; LVM's own way: vgchange -ay --activationmode degraded"
-        ));
+        let names: Vec<&str> = kept.iter().map(|v| v.name.as_str()).collect();
+        let text = format!(
+            "{all}: not activated: {}; LVM's own way: vgchange -ay --activationmode degraded",
+            names.join(", ")
+        );
+        plan.refuse_volumes(text, kept.into_iter().map(|v| v.mapped).collect());
     }
     if wish.degraded {
         plan.remark(format!("{all}: their places read as errors, and what lies on them is read-only"));

@@ -10,7 +10,8 @@
 //! An array is started without its superblocks: the kernel is told level, layout and members, and so has no
 //! superblock or bitmap that it could write, nor a resync to do. Volumes of LVM that a mapping alone makes are
 //! mapped read-only; those of which the kernel keeps records (RAID, thin, cache, snapshots) write by being there,
-//! and do so to an [`overlay`] in RAM. Every device that is used is write-protected against programs as well.
+//! and do so to an [`overlay`] in RAM, as [`bcache`] does. Every device that is used is write-protected against
+//! programs as well.
 //!
 //! To write, an array is started by its own superblocks, and a volume where it lies.
 //!
@@ -19,6 +20,9 @@
 
 mod apply;
 mod array;
+pub mod bcache;
+mod cached;
+mod crypt;
 mod facts;
 pub mod lvm;
 pub mod md;
@@ -29,12 +33,14 @@ pub mod reopen;
 mod tests;
 pub mod volume;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rescue_schema::report::BlockReport;
 
-pub use apply::{Opening, apply, locked, open, opened_name};
-pub use record::{take_down, teardown};
+pub use apply::apply;
+pub use crypt::{Opening, VolumeKey, With, locked, open, opened_name, prove};
+pub use record::{is_protected, take_down, teardown};
 
 /// What the user asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +72,44 @@ pub enum Step {
     Array(md::Array),
     /// Activate a volume group.
     Group(lvm::Group),
+    /// Map what is behind a cache.
+    Behind(bcache::Behind),
+    /// Start devices with their cache.
+    Cached(bcache::Cached),
+}
+
+impl Step {
+    /// The devices that it is on.
+    fn devices(&self) -> Vec<String> {
+        let paths = |of: &[lvm::Device]| of.iter().map(|d| d.path.clone()).collect::<Vec<_>>();
+        match self {
+            Self::Array(array) => array.members.iter().map(|m| m.device.clone()).collect(),
+            Self::Group(group) => paths(&group.devices),
+            Self::Behind(behind) => vec![behind.device.path.clone()],
+            Self::Cached(cached) => [paths(&cached.caches), paths(&cached.backing)].concat(),
+        }
+    }
+
+    /// Whether it says to make `device`.
+    fn makes(&self, device: &str) -> bool {
+        let mapped = device.strip_prefix("/dev/mapper/");
+        match self {
+            Self::Array(array) => {
+                let own = array.label.as_deref().map(|l| l.rsplit(':').next().unwrap_or(l));
+                let node = device.strip_prefix("/dev/");
+                let rest = node.and_then(|node| node.strip_prefix(array.name.as_str()));
+                // Itself, or a partition of it.
+                rest.is_some_and(|r| r.is_empty() || r.starts_with('p'))
+                    || device.strip_prefix("/dev/md/").is_some_and(|name| Some(name) == own)
+            }
+            Self::Group(group) => group.volumes.iter().any(|v| {
+                device == format!("/dev/{}/{}", group.name, v.name) || mapped == Some(v.mapped.as_str())
+            }),
+            Self::Behind(behind) => mapped == Some(behind.mapped.as_str()),
+            // By which number the kernel calls them is not known before.
+            Self::Cached(_) => device.starts_with("/dev/bcache"),
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -73,6 +117,8 @@ impl fmt::Display for Step {
         match self {
             Self::Array(array) => array.fmt(f),
             Self::Group(group) => group.fmt(f),
+            Self::Behind(behind) => behind.fmt(f),
+            Self::Cached(cached) => cached.fmt(f),
         }
     }
 }
@@ -86,6 +132,24 @@ pub struct Plan {
     pub remarks: Vec<String>,
     /// Whether something is left out that the user may want: members missing without leave, copies.
     pub incomplete: bool,
+    /// What that is.
+    refused: Vec<Refused>,
+}
+
+/// Something is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refused {
+    /// A sentence.
+    text: String,
+    /// The volumes that it is said of, by their mappings' names; none where it is said of all.
+    volumes: Vec<String>,
+}
+
+impl Refused {
+    /// Whether it is said of one of those that are mapped by these names.
+    fn concerns(&self, mapped: &BTreeSet<String>) -> bool {
+        self.volumes.is_empty() || self.volumes.iter().any(|v| mapped.contains(v))
+    }
 }
 
 impl Plan {
@@ -98,9 +162,26 @@ impl Plan {
 
     /// Something is left out.
     fn refuse(&mut self, text: String) {
+        self.refuse_volumes(text, Vec::new());
+    }
+
+    /// Of a group, volumes are left out; the rest of it is as it would be.
+    fn refuse_volumes(&mut self, text: String, volumes: Vec<String>) {
         self.incomplete = true;
+        self.refused.push(Refused { text: text.clone(), volumes });
         self.remark(text);
     }
+}
+
+/// The devices that `device`, which is not there, is made of by a step; `None` where no step says to make it.
+pub fn made_of(plan: &Plan, device: &str) -> Option<Vec<String>> {
+    plan.steps.iter().find(|step| step.makes(device)).map(Step::devices)
+}
+
+/// What all that can be put together is on, volume groups left out: what is on it is not known before.
+pub fn members(plan: &Plan) -> Vec<String> {
+    let steps = plan.steps.iter().filter(|step| !matches!(step, Step::Group(_)));
+    steps.flat_map(Step::devices).collect()
 }
 
 /// What can be put together of `disks` now.
@@ -108,6 +189,7 @@ pub fn plan(disks: &[BlockReport], wish: &Wish) -> Plan {
     let mut plan = Plan::default();
     let facts = facts::Facts::new(disks, &wish.only);
     md::plan(&facts, wish, &mut plan);
+    bcache::plan(&facts, wish, &mut plan);
     lvm::plan(&facts, wish, &mut plan);
     facts.others(&mut plan);
     plan

@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use super::apply::{program, run};
 use super::array::put;
-use super::overlay;
+use super::{cached, overlay};
 use crate::sys::dm;
 use crate::sys::files::{read_capped, read_trimmed, replace};
 use crate::sys::mounts::protect;
 
 /// What was made, a line each, oldest first: `md NAME`, `lvm UUID NAME`, `overlay NAME`, `crypt NAME`,
-/// `protected DEVICE`.
+/// `mapped NAME`, `bcache SET`, `protected DEVICE`.
 const RECORD: &str = "/run/rescue/assembled";
 
 /// Words of the names of volumes that are parts of others (lvm(8), VALID NAMES).
 const PARTS: [&str; 6] = ["_rimage_", "_rmeta_", "_mimage_", "_mlog", "_corig", "_iorig"];
 
 /// How often it is looked whether an array has gone, and what lies between.
-const GOES: usize = 500;
-const WAIT: Duration = Duration::from_millis(10);
+pub(super) const GOES: usize = 500;
+pub(super) const WAIT: Duration = Duration::from_millis(10);
 
 fn lines() -> io::Result<Vec<String>> {
     match read_capped(Path::new(RECORD), 1 << 20) {
@@ -51,6 +51,16 @@ pub(super) fn hold(device: &str) -> io::Result<()> {
         note(&format!("protected {device}"))?;
     }
     Ok(())
+}
+
+/// Whether a device refuses writes because something that is read-only was put together on it.
+pub fn is_protected(device: &str) -> bool {
+    lines().unwrap_or_default().contains(&format!("protected {device}"))
+}
+
+/// Takes a device to build on: given back where it is to be written to, and else held.
+pub(super) fn take(device: &str, write: bool) -> io::Result<()> {
+    if write { release(device) } else { hold(device) }
 }
 
 /// Gives a device back that is to be written to. One that refuses writes by itself is left at that, and said.
@@ -98,7 +108,11 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
             "md" => (format!("stop /dev/{name}"), Path::new("/sys/block").join(name).exists()),
             "lvm" => (format!("deactivate volume group {group}"), true),
             "crypt" => (format!("close /dev/mapper/{name}"), dm::node(name).exists()),
-            "overlay" => (format!("discard the overlay of {name}"), true),
+            "mapped" => (format!("unmap /dev/mapper/{name}"), dm::node(name).exists()),
+            "bcache" => {
+                (format!("stop the bcache set {name}"), Path::new("/sys/fs/bcache").join(name).exists())
+            }
+            "overlay" => (format!("discard the overlay {name}"), true),
             // A volume that was on an overlay is gone with it.
             _ => (format!("give {name} back"), Path::new(name).exists()),
         };
@@ -106,6 +120,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
         let wanted = match kind {
             "lvm" => true,
             "protected" => only.is_none(),
+            "bcache" => only.is_none() || cached::names(name).iter().any(|n| named(n)),
             _ => named(name),
         };
         if !wanted {
@@ -116,6 +131,8 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
             _ if dry_run || !there => Ok(()),
             "md" => stop(name),
             "lvm" => deactivate(name, &named),
+            "mapped" => dm::remove(name),
+            "bcache" => cached::stop(name),
             "crypt" => run(program("cryptsetup").args(["close", name]), None),
             "overlay" => overlay::discard(name),
             // A device is given back only when nothing that was built on devices is left.

@@ -9,7 +9,7 @@ use std::fmt;
 
 use rescue_schema::report::BlockReport;
 
-use super::{Wish, Write, opened_name};
+use super::{Step, Wish, Write, opened_name};
 use crate::disk::resolve::flat;
 
 /// Layers that are taken down, by kernel or mapped name.
@@ -23,12 +23,16 @@ pub struct Reopen {
     pub volumes: Vec<String>,
     /// Those that are mapped again as they are.
     pub others: Vec<String>,
+    /// What stands behind caches and is put together again.
+    pub cached: Vec<String>,
     /// What LVM2 builds volumes of.
     pub parts: Vec<String>,
     /// Overlays that are discarded.
     pub overlays: Vec<String>,
     /// What all of it is on: members are looked for there alone.
     pub only: Vec<String>,
+    /// Nodes of those of the volumes that cannot be written to, lacking what they lie on.
+    pub partial: Vec<String>,
     /// Why it cannot be, a sentence each.
     pub refused: Vec<String>,
 }
@@ -54,6 +58,8 @@ pub struct Aim<'a> {
     pub gives_way: &'a dyn Fn(&str) -> bool,
     /// Whether a device refuses writes only because it is mounted read-only.
     pub held: &'a dyn Fn(&str) -> bool,
+    /// Whether it does so because of what is put together on it.
+    pub protected: &'a dyn Fn(&str) -> bool,
 }
 
 impl Reopen {
@@ -70,6 +76,7 @@ impl Reopen {
             .iter()
             .chain(&self.volumes)
             .chain(&self.others)
+            .chain(&self.cached)
             .chain(&self.parts)
             .chain(&self.overlays);
         rest.chain(opened).cloned().collect()
@@ -90,6 +97,11 @@ impl fmt::Display for Reopen {
                  (a resync that is due begins then), stopping it as clean"
             ));
         }
+        for name in &self.cached {
+            lines.push(format!(
+                "start {name} again, READ-WRITE: with its cache, both write superblocks and journals"
+            ));
+        }
         for one in &self.opened {
             lines.push(format!("open {} again, READ-WRITE: the passphrase is wanted once more", one.device));
         }
@@ -101,8 +113,7 @@ impl fmt::Display for Reopen {
             lines.push(format!("map {} again, {how}", self.others.join(", ")));
         }
         for name in &self.overlays {
-            lines
-                .push(format!("discard {name}: the kernel's records of its volumes are written to the disk"));
+            lines.push(format!("discard {name}: the kernel's own records are written to the disk"));
         }
         f.write_str(&lines.join("\n"))
     }
@@ -113,11 +124,17 @@ fn is_array(block: &BlockReport) -> bool {
 }
 
 fn is_layer(block: &BlockReport) -> bool {
-    is_array(block) || matches!(block.kind.as_str(), "crypt" | "lvm" | "overlay")
+    is_array(block) || matches!(block.kind.as_str(), "crypt" | "lvm" | "overlay" | "bcache")
 }
 
 fn mapped(block: &BlockReport) -> String {
     block.path.strip_prefix("/dev/mapper/").unwrap_or(&block.name).to_string()
+}
+
+/// What its members belong together by: a volume group, a set of a cache.
+fn group(block: &BlockReport) -> &str {
+    let own = more(block, "VG_UUID");
+    if own.is_empty() { more(block, "BCACHE_SET") } else { own }
 }
 
 fn more<'a>(block: &'a BlockReport, key: &str) -> &'a str {
@@ -156,7 +173,7 @@ impl<'a> Tree<'a> {
     /// The group of the physical volume that an overlay is on.
     fn group(&self, path: &str) -> &'a str {
         let mut below = self.below.get(path).into_iter().flatten().filter_map(|p| self.blocks.get(p));
-        below.find_map(|b| Some(more(b, "VG_UUID")).filter(|uuid| !uuid.is_empty())).unwrap_or_default()
+        below.find_map(|b| Some(group(b)).filter(|uuid| !uuid.is_empty())).unwrap_or_default()
     }
 
     /// Layers that are on a device, itself among them.
@@ -172,12 +189,19 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
     let closed = |b: &BlockReport| is_layer(b) && b.read_only && !(aim.held)(&b.path);
     let mut gone: BTreeSet<&str> = BTreeSet::new();
     let mut wanted: BTreeSet<&str> = BTreeSet::new();
+    let mut plan = Reopen::default();
     for target in aim.targets {
         let Some((target, _)) = tree.blocks.get_key_value(target) else { continue };
         let on: BTreeSet<&str> = tree.down(target);
         let overlaid = on.iter().any(|p| tree.blocks.get(p).is_some_and(|b| b.kind == "overlay"));
         for path in &on {
             let Some(block) = tree.blocks.get(path) else { continue };
+            let bottom = matches!(block.kind.as_str(), "disk" | "part") && path != target;
+            if bottom && block.read_only && !(aim.held)(path) && !(aim.protected)(path) {
+                plan.refused.push(format!(
+                    "{path}: the device itself refuses writes; where that can be changed: blockdev --setrw {path}"
+                ));
+            }
             if block.kind == "overlay" {
                 // The volumes on all overlays of a group hang together.
                 let own = tree.group(path);
@@ -193,13 +217,12 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
             wanted.insert(target);
         }
     }
-    let mut plan = Reopen::default();
     // Physical volumes of a group that is taken down go with their overlays.
     let groups: BTreeSet<&str> = gone
         .iter()
         .flat_map(|path| tree.below.get(path).into_iter().flatten())
         .filter_map(|path| tree.blocks.get(path))
-        .map(|block| more(block, "VG_UUID"))
+        .map(|block| group(block))
         .filter(|uuid| !uuid.is_empty())
         .collect();
     for path in &gone {
@@ -217,6 +240,7 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
             "lvm" if block.children.iter().any(|c| c.kind == "lvm") => plan.parts.push(mapped(block)),
             "lvm" if wanted.contains(path) => plan.volumes.push(mapped(block)),
             "lvm" => plan.others.push(mapped(block)),
+            "bcache" => plan.cached.push(mapped(block)),
             "overlay" => plan.overlays.push(mapped(block)),
             "crypt" => {
                 for parent in parents() {
@@ -244,7 +268,7 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
         let spare = |b: &&&BlockReport| array.is_some() && uuid(b) == array && more(b, "MD_ROLE") == "spare";
         plan.only.extend(tree.blocks.values().filter(spare).map(|b| b.path.clone()));
     }
-    let known = |b: &&&BlockReport| b.kind != "overlay" && groups.contains(more(b, "VG_UUID"));
+    let known = |b: &&&BlockReport| b.kind != "overlay" && groups.contains(group(b));
     plan.only.extend(tree.blocks.values().filter(known).map(|b| b.path.clone()));
     // What is taken down is not there to be named.
     plan.only.retain(|path| !gone.contains(path.as_str()));
@@ -268,9 +292,15 @@ fn again(disks: &[BlockReport], gone: &BTreeSet<&str>, aim: &Aim<'_>, plan: &mut
     }
     let disks: Vec<BlockReport> = disks.iter().map(|d| bare(d, gone)).collect();
     let next = super::plan(&disks, &plan.wish(aim.degraded));
-    if next.incomplete {
-        plan.refused.extend(next.remarks);
-    }
+    let volumes = next.steps.iter().filter_map(|step| match step {
+        Step::Group(group) => Some(&group.volumes),
+        _ => None,
+    });
+    let partial = volumes.flatten().filter(|v| !v.write && plan.volumes.contains(&v.mapped));
+    plan.partial = partial.map(|v| format!("/dev/mapper/{}", v.mapped)).collect();
+    // Others of the same group, which were not active before, are not missed.
+    let names = plan.names();
+    plan.refused.extend(next.refused.into_iter().filter(|r| r.concerns(&names)).map(|r| r.text));
     plan.refused.sort();
     plan.refused.dedup();
 }

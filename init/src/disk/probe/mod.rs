@@ -54,17 +54,24 @@ pub struct Format {
     probe: Probe,
     remains: Option<Probe>,
     confirm: Option<Confirm>,
+    of_disks: bool,
 }
 
 impl Format {
     const fn new(name: &'static str, probe: Probe) -> Self {
-        Self { name, probe, remains: None, confirm: None }
+        Self { name, probe, remains: None, confirm: None, of_disks: false }
     }
 
     /// What finds the backups of a superblock that is gone. Asked only where nothing at all was found,
     /// since the backups of an older format survive most reformatting.
     const fn remains(self, remains: Probe) -> Self {
         Self { remains: Some(remains), ..self }
+    }
+
+    /// It is on whole disks alone. Looked for in a dozen places, which nothing else is near, so that each of them
+    /// is a read.
+    const fn of_disks(self) -> Self {
+        Self { of_disks: true, ..self }
     }
 
     /// What tells a living file system from a superblock that was left behind. Asked only when
@@ -159,7 +166,7 @@ fn contents(reader: &Reader<'_>, whole: bool) -> ProbeReport {
     let mut findings = Vec::new();
     let mut unreadable = Vec::new();
     let mut note = |why: Unreadable| unreadable.push(why.0);
-    for format in formats() {
+    for format in formats().filter(|format| reader.is_disk() || !format.of_disks) {
         match ask(reader, format.probe) {
             Ok(Some(signature)) => findings.push((signature, format.confirm)),
             Ok(None) => {}

@@ -12,6 +12,7 @@ mod scsi;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -60,7 +61,7 @@ pub fn observe(root: &Path, mounts: &[Mount]) -> Vec<BlockReport> {
     let all = root.join("sys/class/block");
     let mut names = names(&root.join("sys/block"));
     names.retain(|n| !n.starts_with("zram") && !n.starts_with("ram"));
-    let seen = Seen { all: &all, mounts: MountsOf::new(mounts) };
+    let seen = Seen { all: &all, mounts: MountsOf::new(mounts), built: RefCell::default() };
     let mut disks = Vec::new();
     for name in &names {
         let folder = Folder::new(&all, name);
@@ -71,8 +72,9 @@ pub fn observe(root: &Path, mounts: &[Mount]) -> Vec<BlockReport> {
         if folder.text("hidden").as_deref() == Some("1") {
             continue;
         }
-        // A device built on others is shown below them, unless these are paths to one disk.
-        if self::names(&folder.path.join("slaves")).is_empty() || mapper::is_multipath(&folder) {
+        // A device built on others is shown below them, unless these are paths to one disk, or gone.
+        let (on, gone) = seen.below(&folder);
+        if on == gone || mapper::is_multipath(&folder) {
             disks.push(seen.block(&folder, 0));
         }
     }
@@ -190,9 +192,18 @@ impl<'m> MountsOf<'m> {
 struct Seen<'a> {
     all: &'a Path,
     mounts: MountsOf<'a>,
+    /// What is built on several devices is below each of them, with all that is on it, and read once.
+    built: RefCell<HashMap<String, BlockReport>>,
 }
 
 impl Seen<'_> {
+    /// How many devices one is built on, and how many of these were pulled out.
+    fn below(&self, folder: &Folder) -> (usize, usize) {
+        let on = names(&folder.path.join("slaves"));
+        let gone = on.iter().filter(|name| !self.all.join(name).exists());
+        (on.len(), gone.count())
+    }
+
     fn block(&self, folder: &Folder, depth: usize) -> BlockReport {
         let name = folder.name.as_str();
         let part = folder.number("partition").and_then(|n| u32::try_from(n).ok());
@@ -225,11 +236,17 @@ impl Seen<'_> {
                 block.children.push(below);
             }
             for holder in names(&folder.path.join("holders")) {
+                if let Some(known) = self.built.borrow().get(&holder) {
+                    block.children.push(known.clone());
+                    continue;
+                }
                 // By its own name, whose link says what leads to it.
                 let own = Folder::new(self.all, &holder);
                 let holder =
                     if own.path.exists() { own } else { Folder::new(&folder.path.join("holders"), &holder) };
-                block.children.push(self.block(&holder, depth + 1));
+                let built = self.block(&holder, depth + 1);
+                self.built.borrow_mut().insert(holder.name, built.clone());
+                block.children.push(built);
             }
         }
         block
@@ -242,6 +259,17 @@ impl Seen<'_> {
         block.removable = folder.number("removable") == Some(1);
         block.bus = bus(folder).map(Into::into);
         if mapper::describe(folder, block) {
+            let (on, gone) = self.below(folder);
+            if gone > 0 {
+                block.gone = gone == on;
+                let words = if block.gone {
+                    "what it was on is gone".to_string()
+                } else {
+                    format!("{gone} of the {on} devices below it gone")
+                };
+                block.state =
+                    Some(block.state.take().map_or(words.clone(), |state| format!("{state}, {words}")));
+            }
             return;
         }
         block.rotational = folder.number("queue/rotational").map(|r| r == 1);

@@ -171,3 +171,22 @@ fn what_is_not_simply_there_says_so() {
     );
     assert_eq!(tree[3].backing.as_deref(), Some("/a b"));
 }
+
+#[test]
+fn what_lost_its_disks_is_still_shown() {
+    let sys = Sys::new();
+    sys.disk("md0", "virtual", &[("md/level", "raid1\n"), ("slaves/sda", ""), ("slaves/sdb", "")]);
+    sys.disk("sdb", "pci", &[("holders/md0/x", "")]);
+    let tree = sys.tree();
+    let state = |block: &BlockReport| block.state.clone();
+    assert_eq!(tree.len(), 1, "it is below the disk that is left");
+    assert!(!tree[0].children[0].gone);
+    assert_eq!(state(&tree[0].children[0]).as_deref(), Some("1 of the 2 devices below it gone"));
+    for class in ["sys/block", "sys/class/block"] {
+        std::fs::remove_file(sys.0.path().join(class).join("sdb")).unwrap();
+    }
+    let tree = sys.tree();
+    assert_eq!(tree[0].path, "/dev/md0");
+    assert!(tree[0].gone, "{tree:?}");
+    assert_eq!(state(&tree[0]).as_deref(), Some("what it was on is gone"));
+}

@@ -50,18 +50,21 @@ fn parse(sb: &Bytes) -> Option<SignatureReport> {
     if backing {
         let at = if version == 1 { 16 } else { sb.u64(184)? };
         found.more.insert("BCACHE_OFFSET".into(), at.to_string());
-        let words = match sb.u64(104)? >> 61 & 3 {
-            0 => "no cache is attached",
-            1 => "its cache is clean",
+        let (short, words) = match sb.u64(104)? >> 61 & 3 {
+            0 => ("none", "no cache is attached"),
+            1 => ("clean", "its cache is clean"),
             2 => {
                 state = "needs its cache";
-                "writes are still in its cache alone: do not use it without"
+                ("dirty", "writes are still in its cache alone: do not use it without")
             }
             _ => {
                 state = "damaged";
-                "its cache was lost with writes in it"
+                ("stale", "its cache was lost with writes in it")
             }
         };
+        if whole {
+            found.more.insert("BCACHE_STATE".into(), short.into());
+        }
         found.notes.push(format!("a backing device whose data starts at sector {at}; {words}"));
     } else {
         found.notes.push(format!("a cache, device {} of {}", sb.u16(198)?, sb.u16(196)?));

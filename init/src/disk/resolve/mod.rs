@@ -4,6 +4,10 @@ use rescue_schema::report::{BlockReport, ProbeReport, ProbeResult, SignatureRepo
 
 use super::pool;
 
+mod names;
+
+use names::{TAGS, Tag, by_id, by_path, kernel_name, mapped, tag};
+
 /// Why a name stands for no device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
@@ -13,6 +17,19 @@ pub enum Missing {
     /// holds, with what they say in brackets. Nothing is mounted then: the journal of one format that is
     /// replayed over another destroys it. Who knows better names the device to `rescue mount`.
     Several(Vec<String>),
+}
+
+impl Missing {
+    /// What the one hears who named a device so.
+    pub fn said(&self, name: &str) -> String {
+        match self {
+            Self::Nowhere => format!("{name} is not here: `rescue disks` lists what is"),
+            Self::Several(which) => format!(
+                "{name} is the name of several, name the one that is meant:\n  {}",
+                which.join("\n  ")
+            ),
+        }
+    }
 }
 
 fn is_damaged(signature: &SignatureReport) -> bool {
@@ -66,16 +83,52 @@ pub fn device<'a>(source: &str, disks: &'a [BlockReport], beside: &str) -> Resul
         Tag::Place => flat(disks).into_iter().filter_map(|b| by_path(b, &value)).collect(),
         tag => flat(disks).into_iter().filter(|b| is(b, tag, &value)).collect(),
     };
-    match matches.as_slice() {
-        [] => {
-            let doubtful = flat(disks).into_iter().filter(|b| !is_clear(&b.probe) && may_be(b, tag, &value));
-            let doubtful: Vec<String> = doubtful.map(doubt).collect();
-            Err(if doubtful.is_empty() { Missing::Nowhere } else { Missing::Several(doubtful) })
-        }
+    if matches.is_empty() {
+        let doubtful = flat(disks).into_iter().filter(|b| !is_clear(&b.probe) && may_be(b, tag, &value));
+        let doubtful: Vec<String> = doubtful.map(doubt).collect();
+        return Err(if doubtful.is_empty() { Missing::Nowhere } else { Missing::Several(doubtful) });
+    }
+    meant(&matches, disks, beside)
+}
+
+/// The encrypted device that `source`, as a crypttab has it, stands for: UUIDs and labels are those of containers.
+///
+/// # Errors
+/// [`Missing`].
+pub fn encrypted<'a>(
+    source: &str,
+    disks: &'a [BlockReport],
+    beside: &str,
+) -> Result<&'a BlockReport, Missing> {
+    let (tag, value) = tag(source);
+    let holds = |s: &SignatureReport| s.usage == "crypto" && has(s, tag, &value);
+    let is = |b: &&BlockReport| is_clear(&b.probe) && b.probe.signatures.first().is_some_and(holds);
+    let matches: Vec<&BlockReport> = flat(disks).into_iter().filter(is).collect();
+    if matches.is_empty() { device(source, disks, beside) } else { meant(&matches, disks, beside) }
+}
+
+/// What an encrypted device shows, where it is open.
+pub fn opened(block: &BlockReport) -> Option<&BlockReport> {
+    block.children.iter().find(|child| child.kind == "crypt")
+}
+
+/// Whether `name` can be nothing but a device's: no system is called so.
+pub fn is_name(name: &str) -> bool {
+    name.starts_with("/dev/") || name.starts_with("ID=") || TAGS.iter().any(|t| name.starts_with(t.0))
+}
+
+/// Which of several with one name is meant.
+fn meant<'a>(
+    matches: &[&'a BlockReport],
+    disks: &'a [BlockReport],
+    beside: &str,
+) -> Result<&'a BlockReport, Missing> {
+    match matches {
+        [] => Err(Missing::Nowhere),
         [one] if !is_clear(&one.probe) => Err(Missing::Several(vec![doubt(one)])),
         [one] => Ok(one),
         // The devices of one btrfs have its names together, and any of them stands for it.
-        [first, ..] if pool::are_one(&matches, disks) => {
+        [first, ..] if pool::are_one(matches, disks) => {
             Ok(matches.iter().find(|b| b.path == beside).unwrap_or(first))
         }
         several => {
@@ -119,134 +172,6 @@ pub fn today(source: &str, fstab_root: &str, root: &BlockReport, disks: &[BlockR
     now().unwrap_or_else(|| source.into())
 }
 
-/// The disk and the number in a kernel's name of a partition: `/dev/sda5`, `/dev/nvme0n1p5` (whose disk
-/// keeps its `p`).
-fn kernel_name(source: &str) -> Option<(&str, u32)> {
-    const KINDS: &[&str] = &["sd", "hd", "vd", "xvd", "nvme", "mmcblk", "ubd", "dasd"];
-    let name = source.strip_prefix("/dev/")?;
-    let disk = source.trim_end_matches(|c: char| c.is_ascii_digit());
-    let number = source.get(disk.len()..)?.parse().ok()?;
-    KINDS.iter().any(|k| name.starts_with(k)).then_some((disk, number))
-}
-
-/// A name of udev's that ends in a serial number or is a mapped device's: `ata-MODEL_SERIAL-part2`,
-/// `virtio-SERIAL`, `dm-name-root`.
-fn by_id<'a>(block: &'a BlockReport, id: &str) -> Option<&'a BlockReport> {
-    let (disk, number) = numbered(id);
-    let named = disk.strip_prefix("dm-name-").is_some_and(|n| block.path == format!("/dev/mapper/{n}"));
-    let serial = block.serial.as_ref().map(|s| s.replace(' ', "_")).filter(|s| !s.is_empty());
-    let serial = serial.is_some_and(|serial| {
-        let head = disk.strip_suffix(serial.as_str());
-        head.is_some_and(|h| h.ends_with('_') || matches!(h, "virtio-" | "ata-" | "scsi-" | "usb-"))
-    });
-    // `wwn-0x5000…`, `scsi-35000…`, `nvme-eui.…`
-    let world = block.wwn.as_deref().is_some_and(|wwn| {
-        let bare = wwn.split_once('.').map_or(wwn, |(_, digits)| digits);
-        disk.strip_prefix("wwn-0x")
-            .or(disk.strip_prefix("scsi-3"))
-            .is_some_and(|d| d.eq_ignore_ascii_case(bare))
-            || disk.strip_prefix("nvme-").or(disk.strip_prefix("wwn-")).is_some_and(|d| d == wwn)
-    });
-    if !(named || block.partition.is_none() && (serial || world)) {
-        return None;
-    }
-    part(block, number)
-}
-
-/// The name of a disk's link, and the number of the partition that it goes on to.
-fn numbered(id: &str) -> (&str, Option<u32>) {
-    match id.rsplit_once("-part") {
-        Some((disk, number)) => (disk, number.parse().ok()),
-        None => (id, None),
-    }
-}
-
-fn part(block: &BlockReport, number: Option<u32>) -> Option<&BlockReport> {
-    match number {
-        None => Some(block),
-        Some(_) => block.children.iter().find(|c| c.partition.as_ref().map(|p| p.number) == number),
-    }
-}
-
-/// A name of udev's that says where a disk is plugged in: `pci-0000:00:05.0`, `pci-0000:00:1f.2-ata-3`.
-fn by_path<'a>(block: &'a BlockReport, path: &str) -> Option<&'a BlockReport> {
-    let (disk, number) = numbered(path);
-    let slot = block.slot.as_deref().filter(|s| !s.is_empty() && block.partition.is_none())?;
-    let (slot, lun) = slot.split_once(' ').unwrap_or((slot, ""));
-    let there = disk.strip_suffix(slot).is_some_and(|head| head.ends_with("pci-"))
-        || disk.strip_suffix("-nvme-1").is_some_and(|d| d.ends_with(slot))
-        // `ata3 0:0:0:0` is `…-ata-3` and `…-ata-3.0`.
-        || slot.strip_prefix("ata").is_some_and(|n| {
-            let place = disk.rsplit_once("-ata-").map(|(_, place)| place.trim_end_matches(".0"));
-            place == Some(n)
-        })
-        || lun.contains(':') && disk.ends_with(&format!("scsi-{lun}"));
-    if there { part(block, number) } else { None }
-}
-
-/// The node of a logical volume: `/dev/vg-a/root` is `/dev/mapper/vg--a-root` (lvm(8)).
-fn mapped(path: &str) -> Option<String> {
-    let (group, volume) = path.strip_prefix("/dev/")?.split_once('/')?;
-    let known = ["mapper", "disk", "md", "block", "loop"].contains(&group) || volume.contains('/');
-    (!known).then(|| format!("/dev/mapper/{}-{}", group.replace('-', "--"), volume.replace('-', "--")))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tag {
-    Uuid,
-    Label,
-    PartUuid,
-    PartLabel,
-    Id,
-    Place,
-    Path,
-}
-
-fn tag(source: &str) -> (Tag, String) {
-    const TAGS: &[(&str, &str, Tag)] = &[
-        ("UUID=", "/dev/disk/by-uuid/", Tag::Uuid),
-        ("LABEL=", "/dev/disk/by-label/", Tag::Label),
-        ("PARTUUID=", "/dev/disk/by-partuuid/", Tag::PartUuid),
-        ("PARTLABEL=", "/dev/disk/by-partlabel/", Tag::PartLabel),
-    ];
-    for (equals, link, tag) in TAGS {
-        if let Some(value) = source.strip_prefix(equals) {
-            return (*tag, value.into());
-        }
-        if let Some(value) = source.strip_prefix(link) {
-            return (*tag, unescaped(value));
-        }
-    }
-    if let Some(place) = source.strip_prefix("/dev/disk/by-path/") {
-        return (Tag::Place, unescaped(place));
-    }
-    match source.strip_prefix("/dev/disk/by-id/").or(source.strip_prefix("ID=")) {
-        Some(id) => (Tag::Id, unescaped(id)),
-        None => (Tag::Path, source.into()),
-    }
-}
-
-/// `\x20` and its kin, as udev writes them in the names of its links.
-fn unescaped(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let hex = |d: u8| char::from(d).to_digit(16).and_then(|d| u8::try_from(d).ok());
-        match (first, tail) {
-            (b'\\', [b'x', high, low, after @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    bytes.push(high << 4 | low);
-                    rest = after;
-                }
-                _ => bytes.push(*first),
-            },
-            _ => bytes.push(*first),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 /// Whether it is no container, which shows what it holds to nobody.
 fn holds_itself(signature: &SignatureReport) -> bool {
     signature.usage != "raid" && signature.usage != "crypto"
@@ -254,11 +179,17 @@ fn holds_itself(signature: &SignatureReport) -> bool {
 
 /// Whether one of several signatures has this UUID or label.
 fn may_be(block: &BlockReport, tag: Tag, value: &str) -> bool {
-    block.probe.signatures.iter().filter(|s| holds_itself(s)).any(|s| match tag {
-        Tag::Uuid => s.uuid.as_ref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(value)),
-        Tag::Label => s.label.as_ref().is_some_and(|label| label == value),
-        _ => false,
-    }) && !value.is_empty()
+    block.probe.signatures.iter().filter(|s| holds_itself(s)).any(|s| has(s, tag, value))
+}
+
+/// Whether a signature has this UUID or label.
+fn has(signature: &SignatureReport, tag: Tag, value: &str) -> bool {
+    !value.is_empty()
+        && match tag {
+            Tag::Uuid => signature.uuid.as_ref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(value)),
+            Tag::Label => signature.label.as_deref() == Some(value),
+            _ => false,
+        }
 }
 
 fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
@@ -395,6 +326,36 @@ pub(super) mod tests {
             signature("ext4", "filesystem", "aa", "damaged"),
         ]);
         assert_eq!(device("UUID=ee", &luks, "/dev/vda2"), Err(Missing::Nowhere));
+    }
+
+    #[test]
+    fn what_is_encrypted_is_found_by_its_container() {
+        let mut disks = [disk("vda", &[("crypto_LUKS", "ee"), ("ext4", "aa")])];
+        disks[0].children[0].probe.signatures = vec![SignatureReport {
+            usage: "crypto".into(),
+            uuid: Some("EE".into()),
+            label: Some("safe".into()),
+            ..SignatureReport::default()
+        }];
+        let names = ["UUID=ee", "/dev/disk/by-uuid/ee", "LABEL=safe", "PARTLABEL=part 1", "/dev/vda1"];
+        for name in names {
+            assert_eq!(encrypted(name, &disks, "").map(|b| b.path.as_str()), Ok("/dev/vda1"), "{name}");
+            assert!(is_name(name), "{name}");
+        }
+        assert_eq!(device("UUID=ee", &disks, ""), Err(Missing::Nowhere), "it is no file system's");
+        assert_eq!(encrypted("UUID=", &disks, ""), Err(Missing::Nowhere));
+        let twins = [
+            disks[0].clone(),
+            BlockReport {
+                children: vec![BlockReport { path: "/dev/vdb1".into(), ..disks[0].children[0].clone() }],
+                path: "/dev/vdb".into(),
+                ..disks[0].clone()
+            },
+        ];
+        let both = Missing::Several(vec!["/dev/vda1".into(), "/dev/vdb1".into()]);
+        assert_eq!(encrypted("UUID=ee", &twins, ""), Err(both));
+        assert_eq!(encrypted("UUID=ee", &twins, "/dev/vdb").map(|b| b.path.as_str()), Ok("/dev/vdb1"));
+        assert!(!is_name("debian-vda") && !is_name("UUID"));
     }
 
     #[test]

@@ -1,0 +1,112 @@
+//! What verbs tell a person, in lines that fit the terminal: a serial console is 80 columns wide, and cuts words
+//! where they end. What goes to a file or a pipe stays one line a sentence.
+
+use std::fmt::Write as _;
+
+use crate::sys::tty;
+
+/// Says something on stdout.
+macro_rules! tell {
+    ($($words:tt)*) => { crate::commands::wrapped::out(&format!($($words)*)) };
+}
+
+/// Says something on stderr.
+macro_rules! complain {
+    ($($words:tt)*) => { crate::commands::wrapped::err(&format!($($words)*)) };
+}
+
+pub(super) use {complain, tell};
+
+/// Lines on stdout.
+pub(super) fn out(text: &str) {
+    println!("{}", fitted(text, tty::columns(std::io::stdout())));
+}
+
+/// Lines on stderr; nothing where there are none.
+pub(super) fn err(text: &str) {
+    if !text.is_empty() {
+        eprintln!("{}", fitted(text, tty::columns(std::io::stderr())));
+    }
+}
+
+fn fitted(text: &str, width: Option<usize>) -> String {
+    let text = text.trim_end();
+    match width {
+        Some(width) => text.lines().map(|line| wrapped(line, width)).collect::<Vec<_>>().join("\n"),
+        None => text.into(),
+    }
+}
+
+/// Breaks a line between words; what follows stands a little further in, so that it is seen to belong to it. A word
+/// that is longer than a line is left whole.
+fn wrapped(line: &str, width: usize) -> String {
+    if columns(line) <= width {
+        return line.into();
+    }
+    let indent = columns(line) - columns(line.trim_start()) + 2;
+    let mut text = String::new();
+    let mut at = 0;
+    // With the spaces before it, which make columns of some lines.
+    for word in line.split_inclusive(|c| c != ' ').fold(Vec::<String>::new(), words) {
+        let bare = word.trim_start();
+        if at > indent && at + columns(&word) > width {
+            let _ = write!(text, "\n{:indent$}{bare}", "");
+            at = indent + columns(bare);
+        } else {
+            text.push_str(&word);
+            at += columns(&word);
+        }
+    }
+    text
+}
+
+/// Columns that a terminal shows a text in (Unicode Standard Annex 11: wide characters take two).
+pub(super) fn columns(text: &str) -> usize {
+    text.chars().map(width_of).sum()
+}
+
+pub(super) fn width_of(c: char) -> usize {
+    match u32::from(c) {
+        0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1faff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+/// Joins characters with the spaces before them to words.
+fn words(mut words: Vec<String>, piece: &str) -> Vec<String> {
+    match words.last_mut() {
+        Some(last) if !piece.starts_with(' ') => last.push_str(piece),
+        _ => words.push(piece.into()),
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        assert_eq!(
+            fitted("  - as it is, and no longer than that\n", None),
+            "  - as it is, and no longer than that"
+        );
+        assert_eq!(wrapped("  - as it is, and no longer", 16), "  - as it is,\n    and no\n    longer");
+        assert_eq!(wrapped("  a → b    ext4, read-only", 16), "  a → b    ext4,\n    read-only");
+        assert_eq!(
+            wrapped("see /dev/disk/by-id/ata-long for it", 12),
+            "see\n  /dev/disk/by-id/ata-long\n  for it"
+        );
+        assert_eq!(wrapped("exactly ten", 11), "exactly ten");
+        assert_eq!(wrapped("日本 日本 日本", 10), "日本 日本\n  日本", "wide characters take two columns");
+    }
+}

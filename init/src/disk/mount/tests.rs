@@ -1,0 +1,120 @@
+use super::*;
+use crate::disk::resolve::tests::disk;
+
+const FSTAB: &[u8] = b"UUID=aa / ext4 ro,errors=remount-ro 0 1\n\
+    UUID=bb /boot/efi vfat umask=0077 0 1\nUUID=cc /boot ext4 ro 0 2\n\
+    UUID=dead /srv ext4 defaults 0 2\nnas:/x /net nfs defaults\n\
+    UUID=ee /data zfs defaults 0 0\nUUID=cc /boot ext4 defaults 0 0\n";
+
+fn planned(write: bool) -> Plan {
+    let disks = [disk("vda", &[("ext4", "aa"), ("vfat", "bb"), ("ext3", "cc"), ("zfs_member", "ee")])];
+    plan(
+        &disks[0].children[0],
+        Tables { fstab: Some(FSTAB), crypttab: None },
+        &disks,
+        Path::new("/mnt/db7"),
+        Leave { write, degraded: false },
+    )
+}
+
+#[test]
+fn the_plan_is_in_order_and_read_only() {
+    let plan = planned(false);
+    let lines: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "mount /dev/vda1 on / (ext4, read-only, journal not replayed)",
+            "mount /dev/vda3 on /boot (ext4, read-only, journal not replayed)",
+            "mount /dev/vda2 on /boot/efi (vfat, read-only)",
+        ]
+    );
+    assert_eq!(plan.left_out, ["/etc/fstab line 5: nas:/x for /net: on the network, left out"]);
+    assert_eq!(
+        plan.trouble,
+        [
+            "/etc/fstab line 4: UUID=dead for /srv is on no disk here",
+            "/etc/fstab line 6: UUID=ee for /data: /dev/vda4 holds zfs_member, which is not mounted here",
+            "/etc/fstab line 7: UUID=cc for /boot: /boot is named twice, /dev/vda3 left out",
+        ]
+    );
+    assert_eq!(plan.place(&plan.steps[2]), Path::new("/mnt/db7/boot/efi"));
+}
+
+#[test]
+fn writing_is_as_its_fstab_allows() {
+    let how: Vec<String> = planned(true).steps.iter().map(Step::how).collect();
+    // Its own /boot is mounted read-only; a read-only root is remounted by the system itself.
+    assert_eq!(how, ["ext4, READ-WRITE", "ext4, read-only, journal not replayed", "vfat, READ-WRITE"]);
+}
+
+#[test]
+fn hostile_names_do_not_reach_a_terminal() {
+    let disks = [disk("vda", &[("ext4", "aa")])];
+    let fstab = b"\x1b]0;x\x07 /a\x1b[2J ext4\n/ / / /\nUUID=aa /../../etc ext4\n";
+    let tables = Tables { fstab: Some(fstab), crypttab: Some(fstab) };
+    let plan = plan(&disks[0].children[0], tables, &disks, Path::new("/mnt/x"), Leave::default());
+    assert!(plan.trouble.iter().chain(&plan.left_out).all(|l| !l.chars().any(char::is_control)));
+}
+
+fn of(fstab: &str, disks: &[BlockReport]) -> Plan {
+    let tables = Tables { fstab: Some(fstab.as_bytes()), crypttab: None };
+    plan(&disks[0].children[0], tables, disks, Path::new("/mnt/x"), Leave::default())
+}
+
+#[test]
+fn what_need_not_be_here_is_no_trouble_and_is_told_in_order() {
+    let disks = [disk("vda", &[("ext4", "aa"), ("vfat", "bb"), ("ext4", "cc")])];
+    let plan = of(
+        "UUID=aa / ext4\nUUID=bb /boot/efi vfat noauto\nUUID=dead /srv ext4 nofail\nUUID=cc /home/ ext4\n\
+         UUID=cc //home ext4\nnas:/x /net nfs\n",
+        &disks,
+    );
+    let targets: Vec<&str> = plan.steps.iter().map(|s| s.target.as_str()).collect();
+    assert_eq!(targets, ["/", "/home", "/boot/efi"]);
+    assert_eq!(
+        plan.left_out,
+        [
+            "/etc/fstab line 3: UUID=dead for /srv is on no disk here; nofail, it boots without",
+            "/etc/fstab line 6: nas:/x for /net: on the network, left out",
+        ]
+    );
+    assert_eq!(
+        plan.trouble,
+        ["/etc/fstab line 5: UUID=cc for /home: /home is named twice, /dev/vda3 left out"]
+    );
+    assert!(of("", &disks).trouble[0].contains("has no entry"));
+    let noise = of(&"noise\n".repeat(99), &disks).trouble;
+    assert!(noise.len() == 2 && noise[1] == "/etc/fstab line 1 and 98 others are none: skipped", "{noise:?}");
+}
+
+#[test]
+fn folders_that_show_each_other_do_not_multiply() {
+    let disks = [disk("vda", &[("ext4", "aa")])];
+    let lines: String = (0..4000).map(|n| format!("/ /m/{n} none rbind\n")).collect();
+    let plan = of(&lines, &disks);
+    assert_eq!(plan.steps.len(), MOST);
+    assert!(plan.steps.iter().all(|s| s.driver != "rbind"), "each would double what is mounted");
+    assert_eq!(of("/srv /export none rbind\n", &disks).steps[1].driver, "rbind");
+}
+
+#[test]
+fn a_journal_that_is_not_replayed_is_said_where_it_matters() {
+    let mut disks = [disk("vda", &[("xfs", "aa")])];
+    assert!(of("UUID=aa / xfs\n", &disks).trouble.is_empty());
+    disks[0].children[0].probe.state = Some("needs journal recovery".into());
+    assert!(of("UUID=aa / xfs\n", &disks).trouble[0].contains("in its journal alone"));
+}
+
+#[test]
+fn what_cannot_be_written_to_is_left_read_only_and_said() {
+    let disks = [disk("vda", &[("ext4", "aa"), ("ext4", "bb")])];
+    let fstab = b"UUID=aa / ext4\nUUID=bb /srv ext4\n";
+    let tables = Tables { fstab: Some(fstab), crypttab: None };
+    let leave = Leave { write: true, degraded: true };
+    let mut plan = plan(&disks[0].children[0], tables, &disks, Path::new("/mnt/x"), leave);
+    assert!(plan.spare("/dev/vda2", &disks));
+    assert_eq!(plan.steps[1].how(), "ext4, read-only, journal not replayed");
+    assert!(plan.trouble[0].contains("stays read-only"), "{:?}", plan.trouble);
+    assert!(!plan.spare("/dev/vda1", &disks), "nothing of it is written to without its root");
+}
