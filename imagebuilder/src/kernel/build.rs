@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,7 +12,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::fragment::{self, FRAGMENTS, Wanted};
+use super::place::Place;
 use super::reason::Definitions;
+use super::signing::Signing;
 use super::source::{self, Extent};
 use super::{Configuration, configuration};
 use crate::apt::Lists;
@@ -25,6 +27,8 @@ pub(crate) struct Wish {
     pub(crate) configuration: String,
     /// Fragments of the user's own, which come last.
     pub(crate) fragments: Vec<PathBuf>,
+    /// A key and its certificate, in one PEM, that modules are signed with.
+    pub(crate) signing_key: Option<PathBuf>,
     /// The package with the source, possibly a meta-package.
     pub(crate) source: String,
     /// Stop once every symbol is known to have survived.
@@ -46,7 +50,7 @@ const REPRODUCIBLE: [(&str, &str); 5] = [
     ("LC_ALL", "C"),
 ];
 /// Programs that a build calls, the package of each, and whether merging needs it already.
-const PROGRAMS: [(&str, &str, bool); 7] = [
+const PROGRAMS: [(&str, &str, bool); 8] = [
     ("make", "make", true),
     ("gcc", "gcc", true),
     ("flex", "flex", true),
@@ -54,10 +58,13 @@ const PROGRAMS: [(&str, &str, bool); 7] = [
     ("bc", "bc", false),
     ("lz4", "lz4", false),
     ("depmod", "kmod", false),
+    ("openssl", "openssl", false),
 ];
 /// Headers that a build includes, and the package of each.
 const HEADERS: [(&str, &str); 2] =
     [("/usr/include/libelf.h", "libelf-dev"), ("/usr/include/openssl/opensslv.h", "libssl-dev")];
+/// Largest fragment in bytes: more than all symbols of Linux with a reason each.
+const MAX_FRAGMENT: u64 = 4 << 20;
 /// Lines of the compiler that are kept to be shown when it fails.
 const LAST_LINES: usize = 12;
 
@@ -68,14 +75,16 @@ const LAST_LINES: usize = 12;
 pub(crate) fn build(wish: &Wish) -> Result<()> {
     let started = Instant::now();
     let configuration = configuration(&wish.configuration)?;
-    let wanted = wanted(configuration, &wish.fragments)?;
+    let mut wanted = wanted(configuration, &wish.fragments)?;
+    let signing = Signing::new(&wanted, wish.signing_key.as_ref())?;
+    wanted.extend(signing.symbols(&wanted));
     check_tools(wish.merge_only)?;
     let cache = Cache::open()?;
     let lists = Lists::open(cache.answers());
     let package = lists.source(&wish.source)?;
     lists.save();
     let merged = merged(&wanted);
-    let key = key(&package.sha256, &merged)?;
+    let key = key(&package.sha256, &merged, &signing)?;
     let kept = cache.folder("kernels")?.join(&key);
     if !wish.merge_only && kept.is_dir() {
         return deliver(&kept, &wish.output, started);
@@ -87,7 +96,7 @@ pub(crate) fn build(wish: &Wish) -> Result<()> {
     );
     let extent = if wish.merge_only { Extent::Kconfig } else { Extent::Whole };
     let source = source::unpacked(&cache, &package, extent)?;
-    let work = cache.temporary()?;
+    let work = Place::new(&cache.folder("compiling")?)?;
     configure(&source, work.path(), &merged)?;
     let config = std::fs::read_to_string(work.path().join(".config")).context("reading the configuration")?;
     survived(&wanted, &config, &source)?;
@@ -95,6 +104,7 @@ pub(crate) fn build(wish: &Wish) -> Result<()> {
     if wish.merge_only {
         return Ok(());
     }
+    signing.place(work.path())?;
     compile(&source, work.path(), wish.jobs)?;
     let made = collect(&source, work.path(), &cache)?;
     if let Err(error) = std::fs::rename(made.path(), &kept) {
@@ -124,7 +134,10 @@ pub(super) fn wanted(configuration: &Configuration, own: &[PathBuf]) -> Result<V
     }
     for path in own {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading fragment {file}"))?;
+        let mut text = String::new();
+        let open = File::open(path).and_then(|open| open.take(MAX_FRAGMENT + 1).read_to_string(&mut text));
+        open.with_context(|| format!("reading fragment {file}"))?;
+        ensure!(text.len() as u64 <= MAX_FRAGMENT, "fragment {file}: over {} MiB", MAX_FRAGMENT >> 20);
         for one in fragment::fragment(&file, &text)? {
             all.retain(|other| other.symbol != one.symbol);
             all.push(one);
@@ -161,10 +174,10 @@ fn merged(wanted: &[Wanted]) -> String {
 }
 
 /// Digest of all that a kernel is made of.
-fn key(source: &str, merged: &str) -> Result<String> {
+fn key(source: &str, merged: &str, signing: &Signing) -> Result<String> {
     let output = Command::new("gcc").arg("--version").output().context("running gcc")?;
     let mut hash = Sha256::new();
-    for part in [source.as_bytes(), merged.as_bytes(), &output.stdout] {
+    for part in [source.as_bytes(), merged.as_bytes(), &output.stdout, signing.digested()] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

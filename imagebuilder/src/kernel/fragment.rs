@@ -13,7 +13,7 @@ macro_rules! fragments {
     };
 }
 /// The fragments by name.
-pub(crate) const FRAGMENTS: &[(&str, &str)] = fragments!("required" "machine" "core" "security" "console" "virtio" "xen" "hyperv" "storage" "filesystems" "network" "speed" "server");
+pub(crate) const FRAGMENTS: &[(&str, &str)] = fragments!("required" "machine" "core" "security" "console" "virtio" "xen" "hyperv" "storage" "disks" "filesystems" "network" "speed" "server");
 
 /// A symbol that a fragment wants.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,9 @@
 
 mod build;
 pub(crate) mod fragment;
+mod place;
 mod reason;
+mod signing;
 mod source;
 
 use anyhow::{Result, bail};
@@ -31,6 +33,7 @@ const CONFIGURATIONS: &[Configuration] = &[
             "xen",
             "hyperv",
             "storage",
+            "disks",
             "filesystems",
             "network",
             "speed",
@@ -57,6 +60,14 @@ const CONFIGURATIONS: &[Configuration] = &[
     },
 ];
 
+/// The symbols of a configuration.
+///
+/// # Errors
+/// An unknown name.
+pub(crate) fn wanted(name: &str) -> Result<Vec<fragment::Wanted>> {
+    build::wanted(configuration(name)?, &[])
+}
+
 fn configuration(name: &str) -> Result<&'static Configuration> {
     match CONFIGURATIONS.iter().find(|one| one.name == name) {
         Some(found) => Ok(found),
@@ -80,6 +91,8 @@ mod tests {
         for (name, _) in fragment::FRAGMENTS {
             assert!(CONFIGURATIONS.iter().any(|one| one.fragments.contains(name)), "{name}");
         }
+        let endless = build::wanted(&CONFIGURATIONS[0], &["/dev/zero".into()]).err().unwrap().to_string();
+        assert_eq!(endless, "fragment /dev/zero: over 4 MiB");
         assert!(configuration("huge").err().unwrap().to_string().contains("cloud (guests"));
     }
 }
