@@ -43,6 +43,8 @@ pub(crate) type HostFiles = BTreeMap<String, HostFile>;
 
 /// Most entries of an overlay.
 const MAX_OVERLAY: usize = 100_000;
+/// Most bytes of what is added: an image is unpacked into memory.
+const MAX_BYTES: u64 = 1 << 30;
 /// Where the image keeps programs that were added by path.
 pub(crate) const ADDED_PROGRAMS: &str = "usr/local/bin";
 /// Where this machine keeps its libraries (ld.so(8)).
@@ -112,11 +114,33 @@ impl Additions {
     /// # Errors
     /// What cannot be read, or is neither file, folder nor link.
     pub(crate) fn overlay(&self) -> Result<HostFiles> {
-        let mut files = HostFiles::new();
+        let (mut files, mut bytes) = (HostFiles::new(), 0);
         for folder in &self.overlays {
-            walk(folder, "", &mut files).with_context(|| format!("--overlay {}", folder.display()))?;
+            let walked = walk(folder, "", &mut files, &mut bytes);
+            walked.with_context(|| format!("--overlay {}", folder.display()))?;
         }
         Ok(files)
+    }
+
+    /// Whether the image can be put in this folder: below an overlay, the next image would hold this one.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(crate) fn check_output(&self, output: &Path) -> Result<()> {
+        // A folder that is not there yet lies in one that is.
+        let output = std::path::absolute(output)?;
+        let there = output.ancestors().find_map(|folder| std::fs::canonicalize(folder).ok());
+        for overlay in &self.overlays {
+            let inside = std::fs::canonicalize(overlay)
+                .is_ok_and(|overlay| there.as_ref().is_some_and(|output| output.starts_with(overlay)));
+            ensure!(
+                !inside,
+                "-o {}: lies in --overlay {}, so that the next image would hold this one; name a folder elsewhere",
+                output.display(),
+                overlay.display()
+            );
+        }
+        Ok(())
     }
 }
 
@@ -136,6 +160,7 @@ fn on_this_machine(name: &str) -> Option<(String, PathBuf)> {
 fn regular(path: &Path) -> Result<HostFile> {
     let data = std::fs::metadata(path)?;
     ensure!(data.is_file(), "{}: not a file", path.display());
+    too_large(path, data.len())?;
     let bytes = std::fs::read(path)?;
     let needs = elf::needs(&bytes).with_context(|| format!("{}", path.display()))?;
     // Nothing in the image needs setuid: all its logins are uid 0.
@@ -143,7 +168,18 @@ fn regular(path: &Path) -> Result<HostFile> {
     Ok(HostFile::Regular { from: path.into(), mode: data.permissions().mode() & 0o777, needs, script })
 }
 
-fn walk(folder: &Path, below: &str, files: &mut HostFiles) -> Result<()> {
+fn too_large(path: &Path, bytes: u64) -> Result<()> {
+    let most = MAX_BYTES >> 20;
+    ensure!(
+        bytes <= MAX_BYTES,
+        "{}: with it {} MiB are added, at most {most}: an image is unpacked into memory; leave it out",
+        path.display(),
+        bytes >> 20
+    );
+    Ok(())
+}
+
+fn walk(folder: &Path, below: &str, files: &mut HostFiles, bytes: &mut u64) -> Result<()> {
     let mut entries: Vec<_> = std::fs::read_dir(folder)
         .with_context(|| format!("reading {}", folder.display()))?
         .collect::<Result<_, _>>()?;
@@ -163,12 +199,14 @@ fn walk(folder: &Path, below: &str, files: &mut HostFiles) -> Result<()> {
         );
         if data.is_dir() {
             files.insert(inside.clone(), HostFile::Directory { mode });
-            walk(&path, &inside, files)?;
+            walk(&path, &inside, files, bytes)?;
         } else if data.is_symlink() {
             let target = std::fs::read_link(&path)?.into_os_string().into_string().ok();
             let target = target.with_context(|| format!("{}: its target is not UTF-8", path.display()))?;
             files.insert(inside, HostFile::Symlink(target));
         } else if data.is_file() {
+            *bytes = bytes.saturating_add(data.len());
+            too_large(&path, *bytes)?;
             files.insert(
                 inside,
                 HostFile::Regular { from: path, mode: mode & 0o777, needs: None, script: None },
@@ -200,6 +238,16 @@ mod tests {
         std::fs::remove_file(at("init")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         assert!(format!("{:#}", wish.overlay().unwrap_err()).contains("neither a file"));
+        std::fs::remove_file(at("socket")).unwrap();
+        // Sparse: nothing of it is read.
+        std::fs::File::create(at("huge")).unwrap().set_len(MAX_BYTES).unwrap();
+        let error = format!("{:#}", wish.overlay().unwrap_err());
+        assert!(error.contains("unpacked into memory"), "{error}");
+        for inside in ["", ".", "etc", "out", "etc/../not/yet"] {
+            let error = wish.check_output(&at(inside)).unwrap_err().to_string();
+            assert!(error.contains("lies in --overlay"), "{inside}: {error}");
+        }
+        wish.check_output(&folder.path().with_extension("beside")).unwrap();
         let gone = Additions { overlays: vec![at("gone")], ..Additions::default() };
         assert!(format!("{:#}", gone.overlay().unwrap_err()).starts_with("--overlay "));
     }

@@ -5,18 +5,20 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use rescue_schema::manifest::{Artifact, File, Manifest};
 use sha2::{Digest, Sha256};
 
 use crate::additions::Additions;
-use crate::cpio::{Kind, Writer};
+use crate::cpio::{Kind, Writer, padding};
+use crate::image::{Entry, Node};
 use crate::kmod::{self, Packing};
 use crate::observe::{Content, Facts, KernelSource, Packs, observe};
-use crate::output::Output;
+use crate::output::{KERNEL, Output};
 use crate::packages::{Cache, hex};
 use crate::packed::Kept;
-use crate::plan::{Entry, Node, Plan, plan};
+use crate::plan::{Plan, plan};
+use crate::segments::{Segment, segments};
 use crate::{compress, progress, spec};
 
 /// What was asked for.
@@ -39,6 +41,7 @@ pub(crate) struct Wish {
 pub(crate) fn build(wish: Wish) -> Result<()> {
     let started = Instant::now();
     let mut spec = spec::find(&wish.family, &wish.profile)?;
+    wish.additions.check_output(&wish.output)?;
     wish.additions.extend(&mut spec);
     let (facts, packs) = observe(&spec, &wish.kernel, &wish.additions, &wish.firmware, wish.init)?;
     let plan = plan(&spec, &facts)?;
@@ -59,47 +62,48 @@ pub(crate) fn build(wish: Wish) -> Result<()> {
 }
 
 fn apply(plan: &Plan, facts: &Facts, packs: &Packs, folder: &Path) -> Result<(Artifact, Artifact)> {
-    // The contents are at hand before the first byte is written, so that nothing that is missing
-    // is found out halfway.
-    let mut contents: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-    for (path, entry) in &plan.entries {
-        if let Node::File(content) = &entry.node {
-            contents.insert(path, read(content, packs).with_context(|| format!("/{path}"))?);
-        }
-    }
-    pack(plan, packs, &mut contents)?;
-    let vmlinuz = read(&plan.vmlinuz, packs).context("kernel")?;
-    let total: u64 = contents.values().map(|c| c.len() as u64).sum();
-    let mut output = Output::new(folder, total / 2 + vmlinuz.len() as u64)?;
-    output.file("vmlinuz", 0o644, |file| Ok(file.write_all(&vmlinuz)?))?;
-    let kernel = Artifact {
-        name: "vmlinuz".into(),
-        bytes: vmlinuz.len() as u64,
-        sha256: hex(&Sha256::digest(&vmlinuz)),
-    };
-    let name = format!("rescue-{}.img", plan.info.family);
-    let bar = progress::bytes("compressing", total);
-    let (digest, bytes, unpacked) = output.file(&name, 0o644, |file| {
-        let sink = Digesting { out: BufWriter::new(file), digest: Sha256::new(), bytes: 0 };
-        let mut archive = Writer::new(compress::encoder(sink)?);
-        for (path, entry) in &plan.entries {
-            let content = contents.get(path.as_str()).map(Vec::as_slice).unwrap_or_default();
-            archive.entry(path, entry.mode, kind(entry, content))?;
-            bar.inc(content.len() as u64);
-        }
-        let (encoder, unpacked) = archive.finish()?;
-        let mut sink = encoder.finish()?;
-        // The kernel looks for the next archive (device.cpio) at a multiple of four and skips the
-        // NULs before it.
-        let over = (sink.bytes % 4) as usize;
-        if over != 0 {
-            sink.write_all(&[0; 4][over..])?;
-        }
-        sink.flush()?;
-        Ok((sink.digest.finalize(), sink.bytes, unpacked))
+    // All is at hand before the first byte is written, so that nothing that is missing is found out
+    // halfway.
+    let kept = kept(plan)?;
+    let contents = contents(plan, packs, &kept)?;
+    let bytes_of = |path: &str| contents.get(path).map_or(0, |content| content.len() as u64);
+    let segments = segments(plan, bytes_of);
+    let bar = progress::files("compressing", segments.len() as u64);
+    let mut made = compress::on_every_core(segments.iter().enumerate(), |(number, segment)| {
+        let archive = archive(plan, segment, &contents)?;
+        let unpacked = archive.len() as u64;
+        let stored = if segment.compressed { kept.packed_bytes(archive)? } else { archive };
+        let rows = segment.entries.iter().map(|(path, entry)| row(path, entry, contents.get(path)));
+        let rows: Vec<File> = rows.collect();
+        bar.inc(1);
+        Ok((number, stored, unpacked, rows))
     })?;
     bar.finish_and_clear();
-    let image = Artifact { name, bytes, sha256: hex(&digest) };
+    kept.forget_old();
+    made.sort_by_key(|(number, ..)| *number);
+    let vmlinuz = read(&plan.vmlinuz, packs).context("kernel")?;
+    let total: usize = made.iter().map(|(_, stored, ..)| stored.len()).sum();
+    let mut output = Output::new(folder, (total + vmlinuz.len()) as u64)?;
+    let name = format!("rescue-{}.img", plan.info.family);
+    output.check_neighbours(&name, &vmlinuz)?;
+    output.file(KERNEL, 0o644, |file| Ok(file.write_all(&vmlinuz)?))?;
+    let kernel =
+        Artifact { name: KERNEL.into(), bytes: vmlinuz.len() as u64, sha256: hex(&Sha256::digest(&vmlinuz)) };
+    let image = output.file(&name, 0o644, |file| {
+        let mut sink = Digesting { out: BufWriter::new(file), digest: Sha256::new(), bytes: 0 };
+        for (segment, (_, stored, ..)) in segments.iter().zip(&made) {
+            if !segment.compressed {
+                sink.pad()?;
+            }
+            sink.write_all(stored)?;
+        }
+        sink.pad()?;
+        sink.flush()?;
+        Ok(Artifact { name: name.clone(), bytes: sink.bytes, sha256: hex(&sink.digest.finalize()) })
+    })?;
+    let unpacked_bytes = made.iter().map(|(_, _, unpacked, _)| unpacked).sum();
+    let mut files: Vec<File> = made.into_iter().flat_map(|(_, _, _, rows)| rows).collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     let origins: BTreeSet<&str> =
         plan.entries.values().map(|e| e.origin.split('=').next().unwrap_or_default()).collect();
     let manifest = Manifest {
@@ -107,7 +111,7 @@ fn apply(plan: &Plan, facts: &Facts, packs: &Packs, folder: &Path) -> Result<(Ar
         image: plan.info.clone(),
         kernel: kernel.clone(),
         initramfs: image.clone(),
-        unpacked_bytes: unpacked,
+        unpacked_bytes,
         packages: facts
             .resolved
             .values()
@@ -121,11 +125,7 @@ fn apply(plan: &Plan, facts: &Facts, packs: &Packs, folder: &Path) -> Result<(Ar
                 sha256: p.sha256.clone(),
             })
             .collect(),
-        files: plan
-            .entries
-            .iter()
-            .map(|(path, entry)| row(path, entry, contents.get(path.as_str())))
-            .collect(),
+        files,
     };
     let mut text = serde_json::to_vec_pretty(&manifest)?;
     text.push(b'\n');
@@ -134,34 +134,32 @@ fn apply(plan: &Plan, facts: &Facts, packs: &Packs, folder: &Path) -> Result<(Ar
     Ok((kernel, image))
 }
 
-/// Packs what is packed in the image and not kept from another build, on every core.
-fn pack<'a>(plan: &'a Plan, packs: &Packs, contents: &mut BTreeMap<&'a str, Vec<u8>>) -> Result<()> {
-    let files: Vec<(&str, &Content)> = (plan.entries.iter())
-        .filter_map(|(path, entry)| match &entry.node {
-            Node::Zstd(content) => Some((path.as_str(), content)),
-            _ => None,
-        })
-        .collect();
-    let kept = kept(plan)?;
-    let bar = progress::files("packing", files.len() as u64);
-    let files = std::sync::Mutex::new(files.into_iter());
-    let next = || files.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
-    let work = || -> Result<Vec<(&str, Vec<u8>)>> {
-        let mut made = Vec::new();
-        while let Some((path, content)) = next() {
-            made.push((path, kept.packed(content, packs).with_context(|| format!("/{path}"))?));
-            bar.inc(1);
-        }
-        Ok(made)
-    };
-    let made = std::thread::scope(|scope| -> Result<Vec<_>> {
-        let workers: Vec<_> = (0..compress::workers()).map(|_| scope.spawn(work)).collect();
-        let made = workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("packing failed"))?);
-        made.collect()
+/// What each file of the image holds there: packed, if it is packed in it.
+fn contents<'a>(plan: &'a Plan, packs: &Packs, kept: &Kept) -> Result<BTreeMap<&'a str, Vec<u8>>> {
+    let packed = plan.entries.values().filter(|entry| matches!(entry.node, Node::Zstd(_))).count();
+    let bar = progress::files("packing", packed as u64);
+    let found = compress::on_every_core(&plan.entries, |(path, entry)| {
+        let content = match &entry.node {
+            Node::File(content) => read(content, packs),
+            Node::Zstd(content) => kept.packed(content, packs).inspect(|_| bar.inc(1)),
+            Node::Directory | Node::Symlink(_) | Node::CharDevice(..) => return Ok(None),
+        };
+        Ok(Some((path.as_str(), content.with_context(|| format!("/{path}"))?)))
     })?;
     bar.finish_and_clear();
-    contents.extend(made.into_iter().flatten());
-    Ok(())
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// A segment as an archive, uncompressed.
+fn archive(plan: &Plan, segment: &Segment<'_>, contents: &BTreeMap<&str, Vec<u8>>) -> Result<Vec<u8>> {
+    let directories = plan.entries.iter().filter(|(_, entry)| entry.node == Node::Directory);
+    let directories = directories.map(|(path, _)| path.clone()).collect();
+    let mut writer = Writer::behind(Vec::new(), directories);
+    for (path, entry) in &segment.entries {
+        let content = contents.get(path).map(Vec::as_slice).unwrap_or_default();
+        writer.entry(path, entry.mode, kind(entry, content))?;
+    }
+    Ok(writer.finish()?.0)
 }
 
 /// Bytes of a content.
@@ -245,6 +243,14 @@ struct Digesting<W> {
     out: W,
     digest: Sha256,
     bytes: u64,
+}
+
+impl<W: Write> Digesting<W> {
+    /// The kernel looks for an archive that is not compressed (`device.cpio` is one) at a multiple of four, and
+    /// skips the NULs before it.
+    fn pad(&mut self) -> std::io::Result<()> {
+        self.write_all(padding(self.bytes))
+    }
 }
 
 impl<W: Write> Write for Digesting<W> {

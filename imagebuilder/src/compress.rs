@@ -1,42 +1,37 @@
-//! zstd for the initramfs, the same bytes on any number of cores.
+//! zstd for the initramfs. On one core each time, so that the bytes are the same on any number of them.
 
-use std::io::{self, Write};
+use std::io;
+use std::sync::{Mutex, PoisonError};
 
-use zstd::stream::raw::CParameter;
-use zstd::stream::write::Encoder;
+use anyhow::{Result, anyhow};
 
-/// Level: the highest that keeps a warm build of the standard profile below 3 s on two cores.
+/// Level where a family names none: the highest that keeps the first build of the standard profile quick.
 pub(crate) const LEVEL: i32 = 9;
-/// log2 of the window in bytes (8 MiB). The kernel holds a window of it while unpacking.
-const WINDOW_LOG: u32 = 23;
-/// Bytes of input a job. With jobs of one size, their number and so the bytes do not depend on how
-/// many threads work on them.
-const JOB_BYTES: u32 = 8 << 20;
 
-/// A compressing sink.
-///
-/// # Errors
-/// When the parameters are not those of the linked zstd.
-pub(crate) fn encoder<W: Write>(out: W) -> io::Result<Encoder<'static, W>> {
-    let mut encoder = Encoder::new(out, LEVEL)?;
-    encoder.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
-    // Never zero workers: the single-threaded path cuts its blocks elsewhere.
-    encoder.multithread(u32::try_from(workers()).unwrap_or(1))?;
-    encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
-    encoder.set_parameter(CParameter::OverlapSizeLog(6))?;
-    encoder.include_checksum(false)?;
-    Ok(encoder)
-}
-
-/// How many threads compress at once.
-pub(crate) fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().min(16))
-}
-
-/// A file's bytes, compressed by themselves.
+/// Bytes, compressed by themselves.
 ///
 /// # Errors
 /// When the linked zstd has no memory left.
 pub(crate) fn packed_at(bytes: &[u8], level: i32) -> io::Result<Vec<u8>> {
     zstd::bulk::compress(bytes, level)
+}
+
+/// Does `work` to each of `all` on every core; the results are in no particular order.
+///
+/// # Errors
+/// The first of `work`.
+pub(crate) fn on_every_core<T: Send, R: Send>(
+    all: impl IntoIterator<Item = T>,
+    work: impl Fn(T) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let all = Mutex::new(all.into_iter().collect::<Vec<T>>().into_iter());
+    let next = || all.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || std::iter::from_fn(next).map(&work).collect::<Result<Vec<R>>>();
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get().min(16));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+        let done: Result<Vec<Vec<R>>> =
+            workers.into_iter().map(|one| one.join().map_err(|_| anyhow!("compressing failed"))?).collect();
+        Ok(done?.into_iter().flatten().collect())
+    })
 }

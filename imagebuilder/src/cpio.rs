@@ -37,7 +37,12 @@ pub(crate) struct Writer<W> {
 impl<W: Write> Writer<W> {
     /// Starts an archive.
     pub(crate) fn new(out: W) -> Self {
-        Self { out, written: 0, inode: 0, directories: HashSet::new(), last: String::new() }
+        Self::behind(out, HashSet::new())
+    }
+
+    /// Starts an archive that is unpacked behind one that has made `directories`.
+    pub(crate) fn behind(out: W, directories: HashSet<String>) -> Self {
+        Self { out, written: 0, inode: 0, directories, last: String::new() }
     }
 
     /// Writes an entry; `path` has no leading slash, `mode` is permission bits, the owner is root.
@@ -116,11 +121,17 @@ impl<W: Write> Writer<W> {
 
     /// Headers and contents begin at multiples of four.
     fn pad(&mut self) -> io::Result<()> {
-        let over = (self.written % 4) as usize;
-        match over {
-            0 => Ok(()),
-            _ => self.put(&[0; 4][over..]),
-        }
+        self.put(padding(self.written))
+    }
+}
+
+/// The NULs behind so many bytes up to a multiple of four.
+pub(crate) fn padding(bytes: u64) -> &'static [u8] {
+    match bytes % 4 {
+        1 => &[0; 3],
+        2 => &[0; 2],
+        3 => &[0],
+        _ => &[],
     }
 }
 
@@ -209,6 +220,9 @@ mod tests {
         }
         let mut writer = Writer::new(Vec::new());
         assert!(writer.entry(&"a".repeat(5000), 0o644, Kind::File(b"")).is_err());
+        let mut behind = Writer::behind(Vec::new(), HashSet::from(["a".to_string()]));
+        behind.entry("a/b", 0o644, Kind::File(b"")).unwrap();
+        assert!(behind.entry("b/c", 0o644, Kind::File(b"")).is_err(), "no parent in either");
         writer.entry("b", 0o777, Kind::Symlink("etc")).unwrap();
         assert!(writer.entry("b/c", 0o644, Kind::File(b"")).is_err(), "through a link");
         assert!(writer.entry("a", 0o644, Kind::File(b"")).is_err(), "out of order");

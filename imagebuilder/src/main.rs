@@ -13,19 +13,23 @@ mod deb;
 mod elf;
 mod etc;
 mod host_key;
+mod image;
 mod inject;
 mod kernel;
 mod kmod;
 mod observe;
 mod output;
+mod pack;
 mod packages;
 mod packed;
 mod plan;
 mod progress;
 mod run;
+mod segments;
 mod show;
 mod spec;
 mod store;
+mod taken;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +39,7 @@ use lexopt::prelude::*;
 
 use additions::Additions;
 use observe::KernelSource;
+use show::Against;
 
 /// Where a machine keeps its firmware.
 const FIRMWARE: &str = "/lib/firmware";
@@ -46,8 +51,8 @@ usage: imagebuilder build --family NAME|FILE.toml --profile minimal|standard
        imagebuilder families [--json]
        imagebuilder show NAME|FILE.toml [--profile minimal|standard] [--json]
        imagebuilder kernel build --config cloud|server [--fragment FILE]... [--source PACKAGE] [--jobs N]
-                                 [--merge-only | [--cached] -o DIR]
-       imagebuilder kernel check .config [--family NAME|FILE.toml]
+                                 [--signing-key FILE.pem] [--merge-only | [--cached] -o DIR]
+       imagebuilder kernel check .config [--family NAME|FILE.toml | --config cloud|server]
        imagebuilder inject [--device device.json|-] [--password-stdin LOGIN] [--no-seed]
                            [--generate-host-key [--host NAME[,NAME]...]] -o device.cpio
        imagebuilder run --image DIR [--device device.json|device.cpio] [--disk IMG]... [--ssh-port N]
@@ -74,12 +79,23 @@ fn main() -> ExitCode {
     match arguments(lexopt::Parser::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever a cause may hold.
-            eprintln!("imagebuilder: {}", format!("{error:#}").replace('\n', " "));
+            eprintln!("imagebuilder: {}", one_line(&format!("{error:#}")));
             let wrong_usage = error.is::<Usage>() || error.is::<lexopt::Error>();
             if wrong_usage { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// One line, whatever a cause may hold: the name of a file, say, that a terminal would obey.
+fn one_line(text: &str) -> String {
+    text.chars().fold(String::new(), |mut line, c| {
+        match c {
+            '\n' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+        line
+    })
 }
 
 fn arguments(mut parser: lexopt::Parser) -> Result<()> {
@@ -203,6 +219,7 @@ fn kernel_build_arguments(mut parser: lexopt::Parser) -> Result<()> {
     let mut wish = kernel::Wish {
         configuration: String::new(),
         fragments: Vec::new(),
+        signing_key: None,
         source: "linux-source".into(),
         merge_only: false,
         cached: false,
@@ -213,6 +230,7 @@ fn kernel_build_arguments(mut parser: lexopt::Parser) -> Result<()> {
         match argument {
             Long("config") => wish.configuration = parser.value()?.string()?,
             Long("fragment") => wish.fragments.push(parser.value()?.into()),
+            Long("signing-key") => wish.signing_key = Some(some(&mut parser, "--signing-key")?.into()),
             Long("source") => wish.source = parser.value()?.string()?,
             Long("merge-only") => wish.merge_only = true,
             Long("cached") => wish.cached = true,
@@ -232,17 +250,20 @@ fn kernel_build_arguments(mut parser: lexopt::Parser) -> Result<()> {
 }
 
 fn kernel_check_arguments(mut parser: lexopt::Parser) -> Result<()> {
-    let (mut config, mut family) = (None::<PathBuf>, "universal".to_string());
+    let (mut config, mut against) = (None::<PathBuf>, None);
     while let Some(argument) = parser.next()? {
         match argument {
             Value(path) if config.is_none() => config = Some(path.into()),
-            Long("family") => family = parser.value()?.string()?,
+            Long("family") if against.is_none() => against = Some(Against::Family(parser.value()?.string()?)),
+            Long("config") if against.is_none() => {
+                against = Some(Against::Configuration(parser.value()?.string()?));
+            }
             Long("help") | Short('h') => return help(),
             other => return Err(other.unexpected().into()),
         }
     }
     let Some(config) = config else { return usage("kernel check needs a .config") };
-    show::check(&config, &family)
+    show::check(&config, &against.unwrap_or_else(|| Against::Family("universal".into())))
 }
 
 fn inject_arguments(mut parser: lexopt::Parser) -> Result<()> {

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
+/// The name of the kernel in a folder of artifacts.
+pub(crate) const KERNEL: &str = "vmlinuz";
+
 /// Artifacts of one folder that appear together.
 pub(crate) struct Output {
     folder: PathBuf,
@@ -39,6 +42,31 @@ impl Output {
             return Err(no_space(folder, needed));
         }
         Ok(Self { folder: folder.into(), lock, files: Vec::new() })
+    }
+
+    /// Refuses to put `kernel` beside the images of other families that are there with another one: their modules
+    /// would not be those of the kernel that they are started with.
+    ///
+    /// # Errors
+    /// When there are such.
+    pub(crate) fn check_neighbours(&self, image: &str, kernel: &[u8]) -> Result<()> {
+        let there = std::fs::read(self.folder.join(KERNEL)).unwrap_or_default();
+        if there.is_empty() || there == kernel {
+            return Ok(());
+        }
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let is_image = |name: &String| name.starts_with("rescue-") && name.ends_with(".img") && name != image;
+        let mut others: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(is_image).collect();
+        others.sort();
+        ensure!(
+            others.is_empty(),
+            "{}: {} there was built with another kernel, which this build would replace; choose another folder with -o, \
+             or remove what is there",
+            self.folder.display(),
+            others.join(", ")
+        );
+        Ok(())
     }
 
     /// Adds a file with permission bits `mode` and what `write` puts in it.
@@ -152,6 +180,23 @@ mod tests {
         output.commit().unwrap();
         assert_eq!(std::fs::read(folder.path().join("a")).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn images_of_other_families_keep_the_kernel_that_they_were_built_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let check = |image: &str, kernel: &[u8]| {
+            Output::new(folder.path(), 1).unwrap().check_neighbours(image, kernel).map_err(|e| e.to_string())
+        };
+        write("rescue-debian.img", "modules of 6.1");
+        check("rescue-suse.img", b"6.12").expect("no kernel there yet");
+        write(KERNEL, "6.1");
+        check("rescue-suse.img", b"6.1").expect("the same kernel");
+        check("rescue-debian.img", b"6.12").expect("the same image");
+        let error = check("rescue-suse.img", b"6.12").unwrap_err();
+        assert!(error.contains("rescue-debian.img there was built with another kernel"), "{error}");
+        assert!(error.contains("-o"), "{error}");
     }
 
     #[test]

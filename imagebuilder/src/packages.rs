@@ -93,6 +93,8 @@ impl Cache {
     /// # Errors
     /// When it cannot be read or is no package.
     pub(crate) fn local(&self, path: &Path) -> Result<(Package, Pack)> {
+        let data = std::fs::metadata(path).with_context(|| format!("opening {}", path.display()))?;
+        ensure!(data.is_file(), "{}: not a file", path.display());
         let sha256 = hex(&digest_file(path)?);
         let place = self.root.join("packs").join(&sha256);
         if Pack::open(&place).is_none() {
@@ -102,7 +104,7 @@ impl Cache {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let package = Package {
             version: format!("sha256:{sha256}"),
-            size: std::fs::metadata(path).map(|data| data.len()).unwrap_or(0),
+            size: data.len(),
             section: String::new(),
             depends: Vec::new(),
             name,
@@ -196,12 +198,16 @@ impl Cache {
 /// Removes what interrupted runs left; an hour is longer than any run takes.
 fn remove_stale(root: &Path) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-        let stale = age.is_some_and(|age| age > std::time::Duration::from_secs(3600));
+        let stale = age(&entry).is_some_and(|age| age > std::time::Duration::from_secs(3600));
         if stale && entry.file_name().to_string_lossy().starts_with(".tmp") {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// How long ago a file was changed; `None` when that lies in the future.
+pub(crate) fn age(entry: &std::fs::DirEntry) -> Option<std::time::Duration> {
+    entry.metadata().and_then(|data| data.modified()).ok()?.elapsed().ok()
 }
 
 fn folder_bytes(folder: &Path) -> u64 {

@@ -2,40 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rescue_schema::manifest::ImageInfo;
 use rescue_schema::paths;
 
 use crate::additions::{ADDED_PROGRAMS, HostFile};
 use crate::bzimage;
-use crate::deb::resolve_link;
 use crate::etc;
+use crate::image::{Entry, Image, Node, OWN};
 use crate::kernel::fragment;
-use crate::kmod::closure::{Modules, Pattern};
+use crate::kmod::closure::{Closure, Modules, Pattern};
 use crate::kmod::{Module, Packing, tables};
-use crate::observe::{self, Content, Facts, FileFact, PROGRAM_FOLDERS, glob};
-use crate::spec::{Spec, Tool, Word};
-
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Node {
-    Directory,
-    File(Content),
-    /// A file that is packed with zstd in the image too.
-    Zstd(Content),
-    Symlink(String),
-    CharDevice(u32, u32),
-}
-
-/// One entry of the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// Permission bits.
-    pub(crate) mode: u32,
-    pub(crate) node: Node,
-    /// `name=version` of a package, `host`, or `rescue`.
-    pub(crate) origin: String,
-}
+use crate::observe::{self, Content, Facts, FileFact, PROGRAM_FOLDERS};
+use crate::spec::{Spec, Word};
+use crate::{pack, taken};
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +84,8 @@ const DIRECTORIES: [(&str, u32); 17] = [
 const DEVICES: [(&str, u32, u32, u32); 3] =
     [("dev/console", 0o600, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/kmsg", 0o644, 1, 11)];
 
-const OWN: &str = "rescue";
+/// PATH_MAX of Linux.
+const MAX_PATH: usize = 4096;
 
 /// Plans.
 ///
@@ -131,9 +112,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
     if spec.profile.https {
         let path = paths::HTTPS_PROGRAM.trim_start_matches('/');
         image.put(path, 0o777, Node::Symlink("/init".into()), OWN)?;
-        let stored = format!("{}/{path}.zst", paths::PACKED_PROGRAMS.trim_start_matches('/'));
-        let content = Content::Host(observe::https_of(&facts.init), Packing::Plain);
-        image.put(&stored, 0o644, Node::Zstd(content), OWN)?;
+        image.pack(path, Content::Host(observe::https_of(&facts.init), Packing::Plain), OWN)?;
     }
     for path in OWN_LINKS.into_iter().chain(["bin/rescue"]) {
         image.put(path, 0o777, Node::Symlink("/init".into()), OWN)?;
@@ -142,20 +121,14 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
         image.text(path, text)?;
     }
     image.text("etc/rescue/image.json", serde_json::to_string(&info)? + "\n")?;
-    let chosen = chosen(spec, facts)?;
+    let Closure { modules: chosen, absent } = chosen(spec, facts)?;
+    remarks.extend(lacking(&facts.kernel.release, &absent));
     let modules = chosen.len();
     modules_of(&mut image, spec, facts, &chosen)?;
     if spec.profile.firmware {
         remarks.extend(firmware_of(&mut image, facts, &chosen)?);
     }
-    for tool in spec.packages() {
-        for program in programs(tool, facts)? {
-            program_of(&mut image, facts, &tool.name.text, &program).with_context(|| program.at.clone())?;
-        }
-        for glob in &tool.files {
-            files_of(&mut image, facts, &tool.name.text, glob).with_context(|| glob.at.clone())?;
-        }
-    }
+    taken::packages(&mut image, spec, facts)?;
     for file in &spec.profile.files {
         let path = inside(&file.path)?;
         let mode = if file.executable { 0o755 } else { 0o644 };
@@ -164,6 +137,12 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
     }
     for link in &spec.profile.links {
         let path = inside(&link.path)?;
+        ensure!(
+            !link.to.is_empty() && !link.to.contains('\0') && link.to.len() < MAX_PATH,
+            "{}: {:?} is nothing that a link can lead to",
+            link.path.at,
+            link.to
+        );
         image.put(path, 0o777, Node::Symlink(link.to.clone()), OWN).with_context(|| link.path.at.clone())?;
     }
     for (path, file) in &facts.programs {
@@ -175,7 +154,7 @@ pub(crate) fn plan(spec: &Spec, facts: &Facts) -> Result<Plan> {
     applets(&mut image, facts)?;
     remarks.extend(scripts(&mut image, spec, facts)?);
     if let Some(above) = spec.profile.pack_programs_above {
-        pack_programs(&mut image, spec, facts, above)?;
+        pack::pack(&mut image, spec, facts, above)?;
     }
     for (path, file) in &facts.overlay {
         if !matches!(file, HostFile::Directory { .. }) {
@@ -196,7 +175,7 @@ fn inside(path: &Word) -> Result<&str> {
     let below = path.text.strip_prefix('/').unwrap_or_default();
     let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
     ensure!(
-        below.split('/').all(plain),
+        below.split('/').all(plain) && !below.contains('\0') && below.len() < MAX_PATH,
         "{}: {:?} is not the absolute path of a file, without . and ..",
         path.at,
         path.text
@@ -238,55 +217,29 @@ fn check_kernel(spec: &Spec, facts: &Facts) -> Result<Option<String>> {
     )
 }
 
-#[derive(Default)]
-struct Image {
-    entries: BTreeMap<String, Entry>,
-}
-
-impl Image {
-    fn put(&mut self, path: &str, mode: u32, node: Node, origin: &str) -> Result<()> {
-        let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
-        for folder in folders {
-            let made = Entry { mode: 0o755, node: Node::Directory, origin: OWN.into() };
-            let entry = self.entries.entry(folder.to_string()).or_insert(made);
-            ensure!(entry.node == Node::Directory, "/{path}: /{folder} is not a directory of the image");
-        }
-        let entry = Entry { mode, node, origin: origin.to_string() };
-        match self.entries.get(path) {
-            Some(old) if *old != entry => bail!("/{path} comes from both {} and {origin}", old.origin),
-            Some(_) => {}
-            None => drop(self.entries.insert(path.to_string(), entry)),
-        }
-        Ok(())
-    }
-
-    fn host(&mut self, path: &str, file: &HostFile) -> Result<()> {
-        let (mode, node) = match file {
-            HostFile::Directory { mode } => {
-                if let Some(Entry { node: Node::Directory, .. }) = self.entries.get(path) {
-                    return Ok(());
-                }
-                (*mode, Node::Directory)
-            }
-            HostFile::Symlink(target) => (0o777, Node::Symlink(target.clone())),
-            HostFile::Regular { from, mode, .. } => {
-                (*mode, Node::File(Content::Host(from.clone(), Packing::Plain)))
-            }
-        };
-        self.put(path, mode, node, "host")
-    }
-
-    fn text(&mut self, path: &str, text: String) -> Result<()> {
-        self.put(path, 0o644, Node::File(Content::Inline(text.into_bytes())), OWN)
-    }
-}
-
 /// The modules that go in.
-fn chosen<'a>(spec: &Spec, facts: &'a Facts) -> Result<Vec<&'a Module>> {
+fn chosen<'a>(spec: &'a Spec, facts: &'a Facts) -> Result<Closure<'a>> {
     let (kernel, profile) = (&facts.kernel, &spec.profile);
     Modules::new(&kernel.modules, &kernel.builtin)
-        .closure(&profile.modules, &profile.modules_if_present, &profile.modules_without)
+        .closure(&profile.modules, &profile.modules_if_present, &profile.modules_without, kernel.foreign)
         .with_context(|| format!("kernel {}", kernel.release))
+}
+
+/// Most drivers that are named in a remark.
+const NAMED: usize = 24;
+
+/// Says which drivers a kernel of the user's own has not.
+fn lacking(release: &str, absent: &[&Word]) -> Option<String> {
+    let (first, last) = (absent.first()?, absent.last()?);
+    let names: Vec<&str> = absent.iter().take(NAMED).map(|word| word.text.as_str()).collect();
+    let between = if first.at == last.at { first.at.clone() } else { format!("{} to {}", first.at, last.at) };
+    Some(format!(
+        "drivers: kernel {release} has none for {} of the module globs at {between} ({}{}); \
+         to be sure of one, name it with --module",
+        absent.len(),
+        names.join(", "),
+        if absent.len() > names.len() { ", …" } else { "" },
+    ))
 }
 
 fn modules_of(image: &mut Image, spec: &Spec, facts: &Facts, chosen: &[&Module]) -> Result<()> {
@@ -347,49 +300,6 @@ fn firmware_of(image: &mut Image, facts: &Facts, chosen: &[&Module]) -> Result<O
     }))
 }
 
-/// The programs that are wanted of a package.
-fn programs(tool: &Tool, facts: &Facts) -> Result<Vec<Word>> {
-    if !tool.every_program {
-        return Ok(tool.programs.clone());
-    }
-    let files = facts.packages.get(&tool.name.text).map(|p| &p.files).into_iter().flatten();
-    let found: BTreeSet<&str> = files
-        .filter_map(|(path, _)| path.rsplit_once('/'))
-        .filter(|(folder, _)| PROGRAM_FOLDERS.contains(folder))
-        .map(|(_, name)| name)
-        .collect();
-    ensure!(
-        !found.is_empty(),
-        "{} {}: the package has no program; a family's own [[profile.NAME.package]] takes its files",
-        tool.name.at,
-        tool.name
-    );
-    Ok(found.into_iter().map(|name| Word::of_option(&tool.name.at, name)).collect())
-}
-
-/// Packs programs, and leaves a link to the rescue in the place of each.
-fn pack_programs(image: &mut Image, spec: &Spec, facts: &Facts, above: u64) -> Result<()> {
-    let is_plain = |name: &str| spec.packages().any(|tool| tool.plain && tool.name.text == name);
-    let mut packed = Vec::new();
-    for (path, entry) in &image.entries {
-        let Node::File(Content::Packed { package, path: from }) = &entry.node else { continue };
-        let fact = facts.packages.get(package).and_then(|p| p.files.get(from));
-        let Some(FileFact::Regular { bytes, needs: Some(_), .. }) = fact else { continue };
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        if *bytes > above && PROGRAM_FOLDERS.contains(&folder) && !is_plain(package) {
-            packed.push((path.clone(), entry.clone()));
-        }
-    }
-    for (path, entry) in packed {
-        let Node::File(content) = entry.node else { continue };
-        image.entries.remove(&path);
-        image.put(&path, 0o777, Node::Symlink("/init".into()), &entry.origin)?;
-        let stored = format!("{}/{path}.zst", paths::PACKED_PROGRAMS.trim_start_matches('/'));
-        image.put(&stored, 0o644, Node::Zstd(content), &entry.origin)?;
-    }
-    Ok(())
-}
-
 /// Whether the image has what its scripts are for. Of a package that was added with all its programs, those that it
 /// has not are left out, and the remarks say so; unless nothing would be left.
 fn scripts(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<Vec<String>> {
@@ -440,86 +350,6 @@ fn scripts(image: &mut Image, spec: &Spec, facts: &Facts) -> Result<Vec<String>>
     let paths: Vec<String> = left_out.into_iter().map(|(path, ..)| path).collect();
     paths.iter().for_each(|path| drop(image.entries.remove(path)));
     Ok(remarks)
-}
-
-fn program_of(image: &mut Image, facts: &Facts, package: &str, program: &Word) -> Result<()> {
-    let missing = || anyhow!("package {package} has no program {program}; correct its list of programs");
-    let files = &facts.packages.get(package).ok_or_else(missing)?.files;
-    let path = PROGRAM_FOLDERS
-        .iter()
-        .map(|folder| format!("{folder}/{program}"))
-        .find(|path| files.contains_key(path))
-        .ok_or_else(missing)?;
-    take(image, facts, package, &path).with_context(|| format!("program {program} of package {package}"))
-}
-
-fn files_of(image: &mut Image, facts: &Facts, package: &str, word: &Word) -> Result<()> {
-    let glob = glob(word)?;
-    let files = facts.packages.get(package).map(|p| &p.files).into_iter().flatten();
-    let paths: Vec<&String> = files.map(|(path, _)| path).filter(|path| glob.is_match(path)).collect();
-    ensure!(!paths.is_empty(), "package {package} has no file {word}; correct its list of files");
-    paths.into_iter().try_for_each(|path| {
-        take(image, facts, package, path).with_context(|| format!("file {path} of package {package}"))
-    })
-}
-
-/// Takes a file, what its links lead to, and what it needs.
-fn take(image: &mut Image, facts: &Facts, package: &str, path: &str) -> Result<()> {
-    let mut queue = vec![(package.to_string(), path.to_string())];
-    let mut seen = BTreeSet::new();
-    while let Some((package, path)) = queue.pop() {
-        if !seen.insert(path.clone()) {
-            continue;
-        }
-        let facts_of = facts.packages.get(&package).with_context(|| format!("package {package}"))?;
-        let origin = format!("{package}={}", facts_of.package.version);
-        match facts_of.files.get(&path).with_context(|| format!("{path} is not in package {package}"))? {
-            FileFact::Symlink(target) => {
-                let to = resolve_link(&path, target).with_context(|| format!("{path} -> {target}"))?;
-                image.put(&path, 0o777, Node::Symlink(target.clone()), &origin)?;
-                let owner = owner(facts, &package, &to)
-                    .with_context(|| format!("{path} -> {target}: no such file"))?;
-                queue.push((owner, to));
-            }
-            FileFact::Regular { mode, needs, .. } => {
-                let content = Content::Packed { package: package.clone(), path: path.clone() };
-                image.put(&path, *mode, Node::File(content), &origin)?;
-                let Some(needs) = needs else { continue };
-                let loader = needs.loader.iter().map(|l| l.trim_start_matches('/').to_string());
-                for path in loader {
-                    let owner = owner(facts, &package, &path)
-                        .with_context(|| format!("no package has its loader {path}"))?;
-                    queue.push((owner, path));
-                }
-                for name in &needs.libraries {
-                    queue.push(library(facts, &needs.folders, name).with_context(|| {
-                        format!("{path} needs {name}, which none of its packages has; add the package to the toolset")
-                    })?);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn owner(facts: &Facts, first: &str, path: &str) -> Option<String> {
-    let has = |name: &str| facts.packages.get(name).is_some_and(|p| p.files.contains_key(path));
-    if has(first) {
-        return Some(first.to_string());
-    }
-    facts.packages.keys().find(|name| has(name)).cloned()
-}
-
-/// Where ld.so of Debian looks, beside what a file names itself (ld.so(8)).
-const LIBRARY_FOLDERS: [&str; 6] =
-    ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib64", "lib", "usr/lib"];
-
-fn library(facts: &Facts, folders: &[String], name: &str) -> Option<(String, String)> {
-    let own = folders.iter().map(|f| f.trim_matches('/'));
-    own.chain(LIBRARY_FOLDERS).find_map(|folder| {
-        let path = format!("{folder}/{name}");
-        Some((owner(facts, "", &path)?, path))
-    })
 }
 
 /// Links every applet of busybox, unless a program of that name is there: the full one wins, in

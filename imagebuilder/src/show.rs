@@ -11,9 +11,10 @@ use serde::Serialize;
 
 use crate::additions::Additions;
 use crate::build;
-use crate::kernel::fragment;
+use crate::image::Node;
+use crate::kernel::{self, fragment, fragment::Wanted};
 use crate::observe::{KernelSource, observe};
-use crate::plan::{Node, plan};
+use crate::plan::plan;
 use crate::spec::{self, Spec};
 
 /// A family, explained.
@@ -171,35 +172,96 @@ fn render(shown: &Shown) -> String {
     text
 }
 
-/// Checks a kernel's configuration against what a family's profiles need.
+/// What a kernel's configuration is held against.
+#[derive(Debug)]
+pub(crate) enum Against {
+    /// What the profiles of a family cannot do without.
+    Family(String),
+    /// All of one of our own configurations.
+    Configuration(String),
+}
+
+impl Against {
+    fn wanted(&self) -> Result<Vec<Wanted>> {
+        let family = match self {
+            Self::Family(family) => family,
+            Self::Configuration(name) => return kernel::wanted(name),
+        };
+        let mut wanted = Vec::new();
+        for profile in spec::profiles_of(family)? {
+            for one in fragment::named(&spec::find(family, &profile)?.profile.kernel_config)? {
+                if !wanted.contains(&one) {
+                    wanted.push(one);
+                }
+            }
+        }
+        Ok(wanted)
+    }
+}
+
+impl std::fmt::Display for Against {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Family(name) => write!(f, "that {name} needs"),
+            Self::Configuration(name) => write!(f, "of {name}"),
+        }
+    }
+}
+
+/// Checks a kernel's configuration.
 ///
 /// # Errors
 /// What it has not, a line a symbol.
-pub(crate) fn check(path: &Path, family: &str) -> Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+pub(crate) fn check(path: &Path, against: &Against) -> Result<()> {
+    let text = config_text(path)?;
     let config = fragment::config(&text);
     if config.is_empty() {
         bail!("{}: not a kernel's .config: it sets no CONFIG_ symbol", path.display());
     }
-    let mut wanted = Vec::new();
-    for profile in spec::profiles_of(family)? {
-        for one in fragment::named(&spec::find(family, &profile)?.profile.kernel_config)? {
-            if !wanted.contains(&one) {
-                wanted.push(one);
-            }
+    let wanted = against.wanted()?;
+    let mut missing = fragment::missing(&wanted, &config);
+    if let Against::Configuration(_) = against {
+        // Built in with us; a driver that an image brings is as good.
+        let all = missing.len();
+        missing.retain(|(one, has)| (one.value.as_str(), *has) != ("y", "m"));
+        let modules = all - missing.len();
+        if modules > 0 {
+            println!("{modules} that are built in with us are modules here: an image has to hold them");
         }
     }
-    let missing = fragment::missing(&wanted, &config);
     for (one, has) in &missing {
         println!("{}={has}, wanted ={} ({}: {})", one.symbol, one.value, one.at, one.reason);
     }
     match missing.len() {
         0 => {
-            println!("{}: all {} symbols that {family} needs", path.display(), wanted.len());
+            println!("{}: all {} symbols {against}", path.display(), wanted.len());
             Ok(())
         }
         n => {
-            bail!("{}: {n} of {} symbols that {family} needs are not as wanted", path.display(), wanted.len())
+            bail!("{}: {n} of {} symbols {against} are not as wanted", path.display(), wanted.len())
         }
     }
+}
+
+/// Most bytes of a `.config`; those of distributions have a quarter of a megabyte.
+const MAX_CONFIG: u64 = 4 << 20;
+
+/// The text of a `.config`, also as a running kernel shows its own (`/proc/config.gz`).
+fn config_text(path: &Path) -> Result<String> {
+    use std::io::Read;
+    let reading = || format!("reading {}", path.display());
+    let file = std::fs::File::open(path).with_context(reading)?;
+    let limited = |reader: &mut dyn Read| -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        reader.take(MAX_CONFIG + 1).read_to_end(&mut bytes).with_context(reading)?;
+        if bytes.len() as u64 > MAX_CONFIG {
+            bail!("{}: not a kernel's .config: it has over {} MiB", path.display(), MAX_CONFIG >> 20);
+        }
+        Ok(bytes)
+    };
+    let mut bytes = limited(&mut &file)?;
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        bytes = limited(&mut flate2::read::GzDecoder::new(&bytes[..]))?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -2,9 +2,10 @@
 
 mod standin;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use standin::standin;
 
@@ -25,17 +26,67 @@ fn built(family: &str, profile: &str, folder: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap()
 }
 
-/// Unpacks an image with the real tools, without its device nodes.
+/// Unpacks an image with the real cpio, one archive after the other as the kernel does, without its device nodes.
 fn unpack(folder: &Path) -> PathBuf {
     let root = folder.join("root");
     std::fs::create_dir(&root).unwrap();
-    let status = Command::new("sh")
-        .args(["-c", "zstd -dqc ../rescue-*.img 2>/dev/null | cpio -idm --quiet -f 'dev/*'"])
-        .current_dir(&root)
-        .status()
-        .unwrap();
-    assert!(status.success(), "zstd and cpio unpack the image");
+    for archive in archives(folder) {
+        let mut cpio = Command::new("cpio");
+        let cpio = cpio.args(["-idm", "--quiet", "-f", "dev/*"]).current_dir(&root).stdin(Stdio::piped());
+        let mut child = cpio.spawn().expect("cpio is installed (apt-get install cpio)");
+        child.stdin.take().unwrap().write_all(&archive).unwrap();
+        assert!(child.wait().unwrap().success(), "cpio unpacks the image");
+    }
     root
+}
+
+/// The archives of an image, as the kernel finds them: compressed ones one behind the other, one that is not at a
+/// multiple of four.
+fn archives(folder: &Path) -> Vec<Vec<u8>> {
+    let mut images = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let image =
+        std::fs::read(images.find(|path| path.extension().is_some_and(|e| e == "img")).unwrap()).unwrap();
+    let (mut at, mut found) = (0, Vec::new());
+    while at < image.len() {
+        match image[at] {
+            0 => at += 1,
+            b'0' => {
+                assert_eq!(at % 4, 0);
+                let end = b"TRAILER!!!\0";
+                let length = image[at..].windows(end.len()).position(|w| w == end).unwrap() + end.len();
+                let length = length.next_multiple_of(4);
+                found.push(image[at..at + length].to_vec());
+                at += length;
+            }
+            _ => {
+                let length =
+                    zstd::zstd_safe::find_frame_compressed_size(&image[at..]).expect("a whole frame");
+                found.push(zstd::decode_all(&image[at..at + length]).unwrap());
+                at += length;
+            }
+        }
+    }
+    assert_eq!(image.len() % 4, 0, "device.cpio is found behind it");
+    found
+}
+
+#[test]
+fn what_has_not_changed_keeps_its_bytes() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    built("debian", "minimal", one.path());
+    let other = two.path().join("other");
+    std::fs::write(&other, [std::fs::read(standin()).unwrap(), b"changed".to_vec()].concat()).unwrap();
+    let output = build("debian", "minimal", other.to_str().unwrap(), two.path());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (one, two) = (archives(one.path()), archives(two.path()));
+    assert_eq!(one.len(), two.len());
+    assert_eq!(one.iter().zip(&two).filter(|(one, two)| one != two).count(), 1, "that of the program alone");
+    // An archive begins with its magic, and the last is stored: what it holds is packed.
+    assert!(one.iter().all(|archive| archive.starts_with(b"070701")));
+    let packed = one.last().unwrap();
+    assert!(
+        packed.windows(8).any(|w| w == b".ko.zst\0") && packed.windows(4).any(|w| w == b"\x28\xb5\x2f\xfd")
+    );
 }
 
 #[test]
@@ -107,6 +158,15 @@ fn every_program_of_every_family_finds_its_libraries() {
     let root = unpack(folder.path());
     let loader = root.join("lib64/ld-linux-x86-64.so.2");
     let real = root.join(std::fs::read_link(&loader).unwrap().to_str().unwrap().trim_start_matches('/'));
+    let packed = |plain: &str| root.join(format!("usr/lib/rescue/packed{plain}.zst"));
+    let unzstd = |from: &Path, to: &Path| {
+        let status = Command::new("zstd").args(["-dqf", "-o"]).arg(to).arg(from).status().unwrap();
+        assert!(status.success(), "{}", from.display());
+    };
+    let list = std::fs::read(root.join("usr/lib/rescue/packed/libraries.json")).unwrap();
+    let needed: BTreeMap<String, Vec<String>> = serde_json::from_slice(&list).unwrap();
+    let all: BTreeSet<&String> = needed.values().flatten().collect();
+    assert!(all.len() > 50 && all.iter().all(|path| !root.join(&path[1..]).exists()), "{all:?}");
     let mut checked = 0;
     for file in manifest["files"].as_array().unwrap() {
         let path = file["path"].as_str().unwrap();
@@ -117,12 +177,18 @@ fn every_program_of_every_family_finds_its_libraries() {
         }
         let libraries = format!("{0}/lib/x86_64-linux-gnu:{0}/usr/lib/x86_64-linux-gnu", root.display());
         let mut program = root.join(path.trim_start_matches('/'));
-        if path.ends_with(".zst") {
-            let plain = folder.path().join("program");
-            let unpacked =
-                Command::new("zstd").args(["-dqf", "-o"]).arg(&plain).arg(&program).status().unwrap();
-            assert!(unpacked.success(), "{path}");
-            program = plain;
+        // Those that come with it, and no others.
+        let mut brought = Vec::new();
+        if let Some(plain) = path.strip_prefix("/usr/lib/rescue/packed").and_then(|p| p.strip_suffix(".zst"))
+        {
+            let there = folder.path().join("program");
+            unzstd(&program, &there);
+            program = there;
+            for library in needed.get(plain).into_iter().flatten() {
+                let place = root.join(&library[1..]);
+                unzstd(&packed(library), &place);
+                brought.push(place);
+            }
         }
         if std::fs::read(&program).unwrap().starts_with(b"#!") {
             // The builder has checked that its interpreter is there.
@@ -136,6 +202,7 @@ fn every_program_of_every_family_finds_its_libraries() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let inside = |line: &str| !line.contains("=> /") || line.contains(root.to_str().unwrap());
         assert!(output.status.success() && text.lines().all(inside), "{path}: {text}");
+        brought.iter().for_each(|library| std::fs::remove_file(library).unwrap());
         checked += 1;
     }
     assert!(checked > 90, "{checked} programs");

@@ -145,6 +145,20 @@ fn what_is_wrong_with_a_family_is_one_line_with_its_place() {
             "[[profile.minimal.file]]\npath = \"/init/x\"\ntext = \"\"",
             "mine.toml:6: /init/x: /init is not a directory",
         ),
+        (
+            "[[profile.minimal.file]]\npath = \"/a\\u0000b\"\ntext = \"\"",
+            "mine.toml:6: \"/a\\0b\" is not the absolute path",
+        ),
+        (
+            "[[profile.minimal.link]]\npath = \"/a\"\nto = \"b\\u0000\"",
+            "mine.toml:6: \"b\\0\" is nothing that a link can lead to",
+        ),
+        ("[[profile.minimal.link]]\npath = \"/a\"\nto = \"\"", "mine.toml:6: \"\" is nothing that a link"),
+        (
+            "[[profile.minimal.package]]\nname = \"a\\u0000b\"",
+            "mine.toml:6: \"a\\0b\" is no name of a package",
+        ),
+        ("kernel = \"-oDir::Etc=/x\"", "mine.toml:5: \"-oDir::Etc=/x\" is no name of a package"),
         ("pack_level = 20", "mine.toml:5: pack_level is one of zstd's levels, 1 to 19"),
         ("modules = 7", "mine.toml:5: invalid type"),
         ("modules = [", "mine.toml:5: "),
@@ -167,12 +181,22 @@ fn what_is_wrong_with_a_family_is_one_line_with_its_place() {
     let modules = folder.path().join("6.1.0-own");
     std::fs::create_dir(&modules).unwrap();
     std::fs::write(modules.join("modules.builtin"), "").unwrap();
+    let (pipe, package) = (folder.path().join("pipe"), folder.path().join("package.deb"));
+    assert!(Command::new("mkfifo").args([&pipe, &package]).status().unwrap().success());
+    let (fifo, deb) = (pipe.to_str().unwrap(), package.to_str().unwrap());
     let (script, over, modules) =
         (script.to_str().unwrap(), over.to_str().unwrap(), modules.to_str().unwrap());
     for (more, wanted) in [
         (vec!["--add", script], "own script is a script for bash, which the image has not"),
         (vec!["--add", "/tmp/../bin/sh.deb"], "--add /tmp/../bin/sh.deb: "),
         (vec!["--overlay", over], "--overlay: /bin is a folder of the image"),
+        (vec!["--overlay", at], "lies in --overlay"),
+        (vec!["--overlay", "self\u{1b}[2J"], "--overlay self\\u{1b}[2J: "),
+        (vec!["--kernel", fifo, "--modules", modules], "pipe: not a file"),
+        (vec!["--kernel", deb], "package.deb: not a file"),
+        (vec!["--init", fifo], "pipe: build it (cargo build --release), or name it with --init: not a file"),
+        (vec!["--init", "/dev/zero"], "--init: not a file"),
+        (vec!["--add", fifo], "pipe: not a file"),
         (vec!["--firmware", "/no/such/folder"], "--firmware /no/such/folder: no such folder"),
         (vec!["--kernel", script, "--modules", modules], "own script: not a kernel that x86 boots"),
         (vec!["--add", "no-such-package"], "--add: package no-such-package"),

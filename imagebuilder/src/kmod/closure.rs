@@ -16,6 +16,15 @@ pub(crate) struct Modules<'a> {
     builtin: BTreeSet<String>,
 }
 
+/// What an image takes of a kernel's modules.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Closure<'a> {
+    /// Sorted by path.
+    pub(crate) modules: Vec<&'a Module>,
+    /// Globs of ours that a kernel of the user's own has nothing for.
+    pub(crate) absent: Vec<&'a Word>,
+}
+
 /// `/` in a pattern means a path below `kernel/`, else it is a module's name.
 pub(crate) enum Pattern {
     Name(GlobMatcher),
@@ -68,11 +77,12 @@ impl<'a> Modules<'a> {
         self.builtin.iter().any(|path| name_of(path) == name)
     }
 
-    /// Names of the modules that a glob names. Empty when they are all built into the kernel.
+    /// Names of the modules that a glob names: none when they are all built into the kernel, `None` when it names
+    /// nothing at all.
     ///
     /// # Errors
-    /// When it names nothing at all and `must` is set.
-    fn select(&self, glob: &Word, must: bool) -> Result<Vec<&'a str>> {
+    /// When it is malformed.
+    fn select(&self, glob: &Word) -> Result<Option<Vec<&'a str>>> {
         let pattern = Pattern::new(glob)?;
         let found: Vec<&str> = self
             .by_name
@@ -81,32 +91,36 @@ impl<'a> Modules<'a> {
             .map(|m| m.name.as_str())
             .collect();
         let built_in = || self.builtin.iter().any(|path| pattern.matches(&name_of(path), path));
-        if found.is_empty() && must && !built_in() {
-            bail!(
-                "{}: module glob {:?} matches no module of this kernel and nothing built into it; \
-                 correct it, or move it to modules_if_present",
-                glob.at,
-                glob.text
-            );
-        }
-        Ok(found)
+        Ok((!found.is_empty() || built_in()).then_some(found))
     }
 
-    /// The modules to include, sorted by path.
+    /// The modules to include. What our families name is in the kernels that they name; who brings another knows
+    /// its hardware, and is told what it lacks.
     ///
     /// # Errors
     /// A glob that matches nothing though it must, or a dependency that the kernel does not have.
     pub(crate) fn closure(
         &self,
-        wanted: &[Word],
+        wanted: &'a [Word],
         if_present: &[Word],
         without: &[Word],
-    ) -> Result<Vec<&'a Module>> {
-        let mut queue = Vec::new();
-        for (globs, must) in [(wanted, true), (if_present, false)] {
-            for glob in globs {
-                queue.extend(self.select(glob, must)?);
+        foreign: bool,
+    ) -> Result<Closure<'a>> {
+        let (mut queue, mut absent) = (Vec::new(), Vec::new());
+        for glob in wanted {
+            match self.select(glob)? {
+                Some(found) => queue.extend(found),
+                None if foreign && glob.ours => absent.push(glob),
+                None => bail!(
+                    "{}: module glob {:?} matches no module of this kernel and nothing built into it; correct it{}",
+                    glob.at,
+                    glob.text,
+                    if glob.at.starts_with("--") { "" } else { ", or move it to modules_if_present" }
+                ),
             }
+        }
+        for glob in if_present {
+            queue.extend(self.select(glob)?.unwrap_or_default());
         }
         let without = without.iter().map(Pattern::new).collect::<Result<Vec<_>>>()?;
         queue.retain(|name| {
@@ -135,7 +149,7 @@ impl<'a> Modules<'a> {
                 }
             }
         }
-        Ok(chosen.into_values().collect())
+        Ok(Closure { modules: chosen.into_values().collect(), absent })
     }
 
     /// Modules of that name or alias. A soft dependency may well name one that is not there.
@@ -178,7 +192,9 @@ mod tests {
     fn names(modules: &[Module], builtin: &str, wanted: &[&str], without: &[&str]) -> Result<Vec<String>> {
         let own = |list: &[&str]| list.iter().map(|s| Word::of_option("f:1", s)).collect::<Vec<_>>();
         let index = Modules::new(modules, builtin);
-        Ok(index.closure(&own(wanted), &[], &own(without))?.iter().map(|m| m.name.clone()).collect())
+        let wanted = own(wanted);
+        let closure = index.closure(&wanted, &[], &own(without), true)?;
+        Ok(closure.modules.iter().map(|m| m.name.clone()).collect())
     }
 
     fn sample() -> Vec<Module> {
@@ -224,6 +240,23 @@ mod tests {
         let error = names(&sample(), "", &["ext4"], &[]).unwrap_err().to_string();
         assert!(error.starts_with("f:1: module glob \"ext4\" matches no module"), "{error}");
         assert!(names(&sample(), "", &["[z"], &[]).is_err());
+    }
+
+    #[test]
+    fn a_kernel_of_the_users_own_may_lack_what_our_families_name_and_not_what_the_user_names() {
+        let modules = sample();
+        let index = Modules::new(&modules, "kernel/drivers/net/virtio_net.ko\n");
+        let word = |text: &str, ours: bool| {
+            let mut word = Word::of_option("f:1", text);
+            word.ours = ours;
+            word
+        };
+        let ours = ["virtio_net", "vfat", "mpt3sas"].map(|text| word(text, true));
+        let closure = index.closure(&ours, &[], &[], true).unwrap();
+        assert_eq!((closure.modules.len(), closure.absent), (2, vec![&ours[2]]));
+        let error = index.closure(&ours, &[], &[], false).unwrap_err().to_string();
+        assert!(error.starts_with("f:1: module glob \"mpt3sas\" matches no module"), "{error}");
+        assert!(index.closure(&[word("mpt3sas", false)], &[], &[], true).is_err());
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) struct Word {
     pub(crate) text: String,
     /// Where it stands: `families/debian.toml:12`, `--module`.
     pub(crate) at: String,
+    /// It stands in a file that comes with the builder, written for the kernels that it names.
+    pub(crate) ours: bool,
     /// Its bytes in the file, until [`Word::place`] has turned them into a line.
     span: Range<usize>,
 }
@@ -19,25 +21,27 @@ pub(crate) struct Word {
 impl Word {
     /// A word of the command line.
     pub(crate) fn of_option(option: &str, text: &str) -> Self {
-        Self { text: text.into(), at: option.into(), span: 0..0 }
+        Self { text: text.into(), at: option.into(), ours: false, span: 0..0 }
     }
 
     /// Says where in its file the word stands.
     pub(super) fn place(&mut self, lines: &Lines<'_>) {
         self.at = lines.at(self.span.start);
+        self.ours = lines.ours;
     }
 }
 
 /// A file's name and where its lines end: a file of many words is not counted through for each.
 pub(super) struct Lines<'a> {
     file: &'a str,
+    ours: bool,
     ends: Vec<usize>,
 }
 
 impl<'a> Lines<'a> {
-    /// Those of `text`, which is all of `file`.
-    pub(super) fn new(file: &'a str, text: &str) -> Self {
-        Self { file, ends: text.match_indices('\n').map(|(at, _)| at).collect() }
+    /// Those of `text`, which is all of `file`; `ours` if that comes with the builder.
+    pub(super) fn new(file: &'a str, text: &str, ours: bool) -> Self {
+        Self { file, ours, ends: text.match_indices('\n').map(|(at, _)| at).collect() }
     }
 
     /// File and line, from 1, of the byte at `at`.
@@ -56,6 +60,6 @@ impl<'de> Deserialize<'de> for Word {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<String>::deserialize(deserializer)?;
         let span = spanned.span();
-        Ok(Self { text: spanned.into_inner(), at: String::new(), span })
+        Ok(Self { text: spanned.into_inner(), at: String::new(), ours: false, span })
     }
 }

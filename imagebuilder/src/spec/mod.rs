@@ -3,17 +3,18 @@
 //!
 //! To add a family or a toolset: write its file and add a row to [`FAMILIES`] or [`TOOLSETS`].
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rescue_schema::manifest::Guest;
 
 mod file;
+mod lineage;
 mod located;
 
 use file::{FamilyFile, ProfileFile, ToolsetFile};
 pub(crate) use file::{Link, TextFile, Tool};
+use lineage::{lineage, merge};
 use located::Lines;
 pub(crate) use located::Word;
 
@@ -33,10 +34,6 @@ const TOOLSETS: &[(&str, &str)] =
 /// Modules up to this size are plain in the image, where a family does not say otherwise: what is unpacked before
 /// anything runs takes time and memory, and the smallest are not worth it.
 const PLAIN_MODULE_KIB: u32 = 16;
-/// Most families that one may inherit from, itself included; also ends what inherits from itself.
-const MAX_LINEAGE: usize = 32;
-/// Largest file of a family in bytes.
-const MAX_FILE: u64 = 1 << 20;
 
 /// What goes into an image of a family, with all that is inherited.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,85 +209,8 @@ fn toolset(word: &Word) -> Result<Toolset> {
     })?;
     let file = format!("toolsets/{name}.toml");
     let mut parsed: ToolsetFile = parse(&file, text)?;
-    parsed.place(&Lines::new(&file, text));
+    parsed.place(&Lines::new(&file, text, true));
     Ok(Toolset { name: parsed.name.text, about: parsed.about, packages: parsed.packages })
-}
-
-/// A family and those that it inherits from, the most general first; each once.
-fn lineage(family: &str) -> Result<Vec<FamilyFile>> {
-    let mut all = Vec::new();
-    ancestors(family, None, &mut Vec::new(), &mut all)?;
-    Ok(all.into_iter().map(|(_, family)| family).collect())
-}
-
-fn ancestors(
-    family: &str,
-    named: Option<&Word>,
-    below: &mut Vec<String>,
-    all: &mut Vec<(PathBuf, FamilyFile)>,
-) -> Result<()> {
-    let at = named.map(|word| format!("{}: ", word.at)).unwrap_or_default();
-    ensure!(
-        !below.iter().any(|name| identity(name) == identity(family)) && below.len() < MAX_LINEAGE,
-        "{at}family {family} inherits from itself: {}",
-        below.join(" → ")
-    );
-    let own = open(family).map_err(|error| anyhow!("{at}{error}"))?;
-    if all.iter().any(|(other, _)| *other == identity(family)) {
-        return Ok(());
-    }
-    ensure!(all.len() < MAX_LINEAGE, "{at}over {MAX_LINEAGE} families are inherited from");
-    below.push(family.to_string());
-    for parent in &own.inherits {
-        // A path is one beside the file in which it stands.
-        let beside = Path::new(family).parent().filter(|_| is_path(&parent.text)).unwrap_or(Path::new(""));
-        let plain = parent.text.trim_start_matches("./");
-        ancestors(&beside.join(plain).to_string_lossy(), Some(parent), below, all)?;
-    }
-    below.pop();
-    all.push((identity(family), own));
-    Ok(())
-}
-
-/// What a family is, by whatever path it was named.
-fn identity(family: &str) -> PathBuf {
-    match is_path(family) {
-        true => std::fs::canonicalize(family).unwrap_or_else(|_| family.into()),
-        false => family.into(),
-    }
-}
-
-/// Opens a family's file.
-fn open(family: &str) -> Result<FamilyFile> {
-    let (file, text) = if is_path(family) {
-        let path = Path::new(family);
-        let data = std::fs::metadata(path).map_err(|e| anyhow!("opening family {family}: {e}"))?;
-        ensure!(data.is_file(), "opening family {family}: not a file");
-        ensure!(data.len() <= MAX_FILE, "family {family}: {} bytes; at most {MAX_FILE}", data.len());
-        let text = std::fs::read_to_string(path).map_err(|e| anyhow!("reading family {family}: {e}"))?;
-        (family.to_string(), text)
-    } else {
-        let known = || {
-            let there = FAMILIES.iter().map(|row| row.0).collect::<Vec<_>>().join(", ");
-            anyhow!("unknown family {family:?}; there are: {there}; a file of your own is named by its path")
-        };
-        let (name, text) = row(FAMILIES, family).ok_or_else(known)?;
-        (format!("families/{name}.toml"), text.to_string())
-    };
-    let mut parsed: FamilyFile = parse(&file, &text)?;
-    parsed.place(&Lines::new(&file, &text));
-    let name = &parsed.name;
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    ensure!(
-        !name.text.is_empty() && name.text.len() <= 64 && name.text.chars().all(plain),
-        "{}: the name of a family is 1 to 64 lower-case letters, digits and hyphens",
-        name.at
-    );
-    Ok(parsed)
-}
-
-fn is_path(family: &str) -> bool {
-    family.contains('/') || family.ends_with(".toml")
 }
 
 fn row(rows: &'static [(&str, &str)], name: &str) -> Option<(&'static str, &'static str)> {
@@ -305,36 +225,6 @@ fn profiles(lineage: &[FamilyFile]) -> BTreeSet<String> {
     lineage.iter().flat_map(|family| family.profile.keys().cloned()).collect()
 }
 
-/// What a descendant adds to, or says in the place of, what is inherited.
-fn merge(into: &mut ProfileFile, part: ProfileFile) {
-    into.kernel = part.kernel.or(into.kernel.take());
-    into.pack_modules_above_kib = part.pack_modules_above_kib.or(into.pack_modules_above_kib);
-    into.pack_programs_above_kib = part.pack_programs_above_kib.or(into.pack_programs_above_kib);
-    into.pack_level = part.pack_level.or(into.pack_level);
-    into.firmware = part.firmware.or(into.firmware);
-    into.https = part.https.or(into.https);
-    for (list, more) in [
-        (&mut into.kernel_config, part.kernel_config),
-        (&mut into.toolsets, part.toolsets),
-        (&mut into.modules, part.modules),
-        (&mut into.modules_if_present, part.modules_if_present),
-        (&mut into.modules_without, part.modules_without),
-        (&mut into.modules_plain, part.modules_plain),
-    ] {
-        let mut known: HashSet<String> = list.iter().map(|word| word.text.clone()).collect();
-        list.extend(more.into_iter().filter(|word| known.insert(word.text.clone())));
-    }
-    into.packages.extend(part.packages);
-    for file in part.files {
-        into.files.retain(|other| other.path.text != file.path.text);
-        into.files.push(file);
-    }
-    for link in part.links {
-        into.links.retain(|other| other.path.text != link.path.text);
-        into.links.push(link);
-    }
-}
-
 fn extend(list: &mut Vec<String>, more: &[String]) {
     for text in more {
         if !list.contains(text) {
@@ -345,7 +235,7 @@ fn extend(list: &mut Vec<String>, more: &[String]) {
 
 fn parse<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| {
-        let at = Lines::new(file, text).at(error.span().map_or(0, |span| span.start));
+        let at = Lines::new(file, text, false).at(error.span().map_or(0, |span| span.start));
         anyhow!("{at}: {}", error.message().replace('\n', " "))
     })
 }
@@ -353,6 +243,8 @@ fn parse<T: serde::de::DeserializeOwned>(file: &str, text: &str) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::lineage::open;
+    use std::path::Path;
 
     fn written(folder: &Path, name: &str, text: &str) -> String {
         let path = folder.join(format!("{name}.toml"));
@@ -497,6 +389,10 @@ mod tests {
         let (own, debian) = (find(&path, "minimal").unwrap(), find("debian", "minimal").unwrap());
         assert_eq!(own.profile.kernel.text, "own");
         assert_eq!(own.profile.modules.len(), debian.profile.modules.len() + 1);
+        let users: Vec<&str> =
+            own.profile.modules.iter().filter(|word| !word.ours).map(|word| word.text.as_str()).collect();
+        assert_eq!(users, ["ext4", "own-module"]);
+        assert!(debian.profile.kernel.ours && !own.profile.kernel.ours);
         assert_eq!(own.toolsets.last().unwrap().packages[0].name.at, format!("{path}:8"));
         assert_eq!(own.profile.files[0].text, "hello");
         assert_eq!(own.lineage, ["common", "debian", "mine"]);

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,11 +12,14 @@ use crate::additions::{Additions, HostFiles};
 use crate::apt::{Lists, Package, Unknown};
 use crate::deb::resolve_link;
 use crate::elf::{self, Needs};
-use crate::kmod::{self, Module, Packing, modinfo};
+use crate::kmod::Packing;
 use crate::packages::Cache;
 use crate::spec::{Spec, Word};
 use crate::store::{Pack, Packed};
-use crate::{build, bzimage};
+
+mod kernel;
+
+pub(crate) use kernel::{KernelFacts, KernelSource};
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,22 +30,6 @@ pub(crate) enum Content {
     Host(PathBuf, Packing),
     /// A file of a package.
     Packed { package: String, path: String },
-}
-
-/// A kernel and its modules.
-#[derive(Debug)]
-pub(crate) struct KernelFacts {
-    pub(crate) release: String,
-    pub(crate) vmlinuz: Content,
-    pub(crate) modules: Vec<Module>,
-    /// Content of each module by its path in `modules`.
-    pub(crate) files: BTreeMap<String, Content>,
-    /// Text of `modules.builtin`.
-    pub(crate) builtin: String,
-    /// Its `.config`, where it comes with one.
-    pub(crate) config: Option<String>,
-    /// `name=version`, or `host`.
-    pub(crate) origin: String,
 }
 
 /// A file of a package, as far as closures need it.
@@ -83,17 +69,6 @@ pub(crate) struct Facts {
 /// The packages behind the facts, opened.
 pub(crate) type Packs = BTreeMap<String, Pack>;
 
-/// Where the kernel comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum KernelSource {
-    /// The family's package.
-    Package,
-    /// A package file on this machine.
-    Deb(PathBuf),
-    /// A kernel and its modules on this machine.
-    Host { vmlinuz: PathBuf, modules: PathBuf },
-}
-
 /// Observes.
 ///
 /// # Errors
@@ -115,8 +90,9 @@ pub(crate) fn observe(
         firmware.display()
     );
     let (programs, overlay) = (additions.programs()?, additions.overlay()?);
+    names(spec, kernel)?;
     if let KernelSource::Host { vmlinuz, modules } = kernel {
-        File::open(vmlinuz).with_context(|| format!("opening kernel {}", vmlinuz.display()))?;
+        file(vmlinuz).with_context(|| format!("opening kernel {}", vmlinuz.display()))?;
         std::fs::read_dir(modules)
             .with_context(|| format!("reading modules directory {}", modules.display()))?;
     }
@@ -138,21 +114,22 @@ pub(crate) fn observe(
     lists.save();
     let wanted: Vec<&Package> = tools.values().chain(&kernel_package).collect();
     let mut packs = cache.fetch(&wanted)?;
-    let kernel = match (kernel, &kernel_package) {
-        (KernelSource::Host { vmlinuz, modules }, _) => kernel_of_host(vmlinuz, modules)?,
+    let mut kernel = match (kernel, &kernel_package) {
+        (KernelSource::Host { vmlinuz, modules }, _) => kernel::of_host(vmlinuz, modules)?,
         (KernelSource::Package, Some(package)) => {
             let pack = packs.get(&package.name).context("the kernel's package")?;
-            kernel_of_package(package, pack).with_context(|| format!("package {}", package.name))?
+            kernel::of_package(package, pack).with_context(|| format!("package {}", package.name))?
         }
         (KernelSource::Deb(path), _) => {
             let (package, pack) = cache.local(path)?;
-            let kernel = kernel_of_package(&package, &pack).with_context(|| path.display().to_string())?;
+            let kernel = kernel::of_package(&package, &pack).with_context(|| path.display().to_string())?;
             packs.insert(package.name, pack);
-            kernel
+            KernelFacts { foreign: true, ..kernel }
         }
         (KernelSource::Package, None) => bail!("no kernel package"),
     };
-    check_release(&kernel, &packs)?;
+    kernel.foreign |= !spec.profile.kernel.ours;
+    kernel::check_release(&kernel, &packs)?;
     let named: BTreeSet<&str> = spec.packages().flat_map(|p| &p.programs).map(|w| w.text.as_str()).collect();
     let mut facts = BTreeMap::new();
     for (name, package) in &tools {
@@ -219,8 +196,35 @@ pub(crate) fn https_of(init: &Path) -> PathBuf {
     init.with_file_name("rescue-https")
 }
 
+/// Largest kernel or rescue binary.
+const MAX_FILE: u64 = 256 << 20;
+
+/// Whether it is a file that can be read to its end.
+fn file(path: &Path) -> Result<()> {
+    let data = std::fs::metadata(path)?;
+    ensure!(data.is_file(), "not a file");
+    ensure!(data.len() <= MAX_FILE, "{} MiB; at most {}", data.len() >> 20, MAX_FILE >> 20);
+    File::open(path)?;
+    Ok(())
+}
+
+/// Whether packages are named as packages are.
+fn names(spec: &Spec, kernel: &KernelSource) -> Result<()> {
+    let own = (*kernel == KernelSource::Package).then_some(&spec.profile.kernel);
+    for word in spec.packages().map(|tool| &tool.name).chain(own) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "+-.:_".contains(c);
+        ensure!(
+            word.text.starts_with(|c: char| c.is_ascii_alphanumeric()) && word.text.chars().all(plain),
+            "{}: {:?} is no name of a package; correct it",
+            word.at,
+            word.text
+        );
+    }
+    Ok(())
+}
+
 fn check_init(path: &Path) -> Result<()> {
-    let bytes = std::fs::read(path).with_context(|| {
+    let bytes = file(path).and_then(|()| Ok(std::fs::read(path)?)).with_context(|| {
         format!(
             "reading the rescue binary {}: build it (cargo build --release), or name it with --init",
             path.display()
@@ -233,137 +237,6 @@ fn check_init(path: &Path) -> Result<()> {
         path.display()
     );
     Ok(())
-}
-
-/// Whether the kernel is one, and its modules are its own: a machine with others has no network.
-fn check_release(kernel: &KernelFacts, packs: &Packs) -> Result<()> {
-    let name = match &kernel.vmlinuz {
-        Content::Host(path, _) => path.display().to_string(),
-        Content::Packed { package, path } => format!("package {package}: {path}"),
-        Content::Inline(_) => "kernel".into(),
-    };
-    let bytes = build::read(&kernel.vmlinuz, packs).with_context(|| name.clone())?;
-    let release = bzimage::release(&bytes).with_context(|| name.clone())?;
-    if let Some(release) = release.filter(|release| *release != kernel.release && !kernel.modules.is_empty())
-    {
-        bail!(
-            "{name}: this is kernel {release}, and the modules are those of {}; name the modules of this kernel",
-            kernel.release
-        );
-    }
-    Ok(())
-}
-
-fn kernel_of_package(package: &Package, pack: &Pack) -> Result<KernelFacts> {
-    let vmlinuz =
-        pack.entries().keys().find(|p| p.starts_with("boot/vmlinuz-")).context("no boot/vmlinuz-* inside")?;
-    let release = vmlinuz.trim_start_matches("boot/vmlinuz-").to_string();
-    let packed = |path: &str| Content::Packed { package: package.name.clone(), path: path.to_string() };
-    let (mut modules, mut files) = (Vec::new(), BTreeMap::new());
-    let mut builtin = String::new();
-    let config = format!("boot/config-{release}");
-    let config = match pack.entries().contains_key(&config) {
-        true => {
-            Some(String::from_utf8(pack.read(&config)?).with_context(|| format!("{config} is not UTF-8"))?)
-        }
-        false => None,
-    };
-    for (path, entry) in pack.entries() {
-        let Some(below) = path.strip_prefix("usr/").unwrap_or(path).strip_prefix("lib/modules/") else {
-            continue;
-        };
-        let Some(below) = below.strip_prefix(&release).and_then(|p| p.strip_prefix('/')) else { continue };
-        let Packed::File { offset, len, .. } = entry else { continue };
-        if below == "modules.builtin" {
-            builtin = String::from_utf8(pack.read(path)?).context("modules.builtin is not UTF-8")?;
-        }
-        if !below.ends_with(".ko") {
-            continue;
-        }
-        let module = modinfo::read(below, *len, &|at, bytes| pack.read_at(offset + at, bytes))
-            .with_context(|| path.clone())?;
-        files.insert(below.to_string(), packed(path));
-        modules.push(module);
-    }
-    let vmlinuz = packed(vmlinuz);
-    let origin = format!("{}={}", package.name, package.version);
-    Ok(KernelFacts { release, vmlinuz, modules, files, builtin, config, origin })
-}
-
-fn kernel_of_host(vmlinuz: &Path, folder: &Path) -> Result<KernelFacts> {
-    let (mut modules, mut files) = (Vec::new(), BTreeMap::new());
-    let mut queue = vec![folder.join("kernel"), folder.join("updates"), folder.join("extra")];
-    queue.retain(|f| f.is_dir());
-    let builtin_list = folder.join("modules.builtin");
-    ensure!(
-        !queue.is_empty() || builtin_list.is_file(),
-        "{}: no modules directory; name one such as /lib/modules/$(uname -r)",
-        folder.display()
-    );
-    while let Some(at) = queue.pop() {
-        for entry in
-            std::fs::read_dir(&at).with_context(|| format!("reading modules directory {}", at.display()))?
-        {
-            let entry = entry?;
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
-                queue.push(path);
-                continue;
-            }
-            let below = path.strip_prefix(folder)?.to_string_lossy().into_owned();
-            let Some((plain, packing)) = kmod::packing(&below) else { continue };
-            let module = module_of_host(&path, plain, packing)
-                .with_context(|| format!("module {}", path.display()))?;
-            files.insert(plain.to_string(), Content::Host(path.clone(), packing));
-            modules.push(module);
-        }
-    }
-    modules.sort_by(|a, b| a.path.cmp(&b.path));
-    let release = match modules.first() {
-        Some(module) => module.release.clone(),
-        None => {
-            folder.file_name().context("the modules directory has no name")?.to_string_lossy().into_owned()
-        }
-    };
-    if let Some(other) = modules.iter().find(|m| m.release != release) {
-        bail!(
-            "{}: modules of two kernels, {release} and {}; name the directory of one",
-            folder.display(),
-            other.release
-        );
-    }
-    let builtin = std::fs::read_to_string(builtin_list).unwrap_or_default();
-    let config = config_of_host(vmlinuz, folder, &release);
-    let vmlinuz = Content::Host(vmlinuz.into(), Packing::Plain);
-    Ok(KernelFacts { release, vmlinuz, modules, files, builtin, config, origin: "host".into() })
-}
-
-/// A kernel's configuration, where one keeps it: beside the kernel or its modules.
-fn config_of_host(vmlinuz: &Path, modules: &Path, release: &str) -> Option<String> {
-    let beside = vmlinuz.parent().unwrap_or(Path::new(""));
-    let places = [
-        beside.join(format!("config-{release}")),
-        modules.join("config"),
-        modules.join("build/.config"),
-        beside.join("config"),
-    ];
-    places.iter().find_map(|path| std::fs::read_to_string(path).ok())
-}
-
-fn module_of_host(path: &Path, plain: &str, packing: Packing) -> Result<Module> {
-    if packing == Packing::Plain {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
-        return Ok(modinfo::read(plain, len, &|at, bytes| file.read_exact_at(bytes, at))?);
-    }
-    let bytes = kmod::unpack(packing, std::fs::read(path)?)?;
-    let at = |from: u64, buffer: &mut [u8]| {
-        let from = usize::try_from(from).map_err(std::io::Error::other)?;
-        let part = bytes.get(from..from + buffer.len()).ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(part);
-        Ok(())
-    };
-    Ok(modinfo::read(plain, bytes.len() as u64, &at)?)
 }
 
 /// Folders that programs are taken from.
