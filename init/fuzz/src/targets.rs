@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use init::disk::source::{BUDGET, Reader, Source};
-use init::disk::{crypttab, fstab, mount, mountinfo, probe, system, unmount};
+use init::disk::{assemble, crypttab, fstab, mount, mountinfo, probe, system, unmount};
 use init::net::dhcp::{Event, Machine, frame};
 use init::net::ladder::{Decision, PATIENCE, Rung, decide};
 use init::net::lease::Lease;
@@ -596,6 +596,21 @@ fn look(image: &Sparse<'_>) {
     assert_eq!(serde_json::from_slice::<ProbeReport>(&json).expect("a report reads back"), report);
     if report.result == ProbeResult::Found {
         assert!(!report.signatures.is_empty());
+    }
+    put_together(report);
+}
+
+/// Whatever an image says of arrays and groups, what is planned of it is of the devices that there are.
+fn put_together(probe: ProbeReport) {
+    let disk = |path: &str| BlockReport { path: path.into(), probe: probe.clone(), ..BlockReport::default() };
+    let disks = [disk("/dev/vda"), disk("/dev/vdb")];
+    for (count, degraded) in [(1, false), (1, true), (2, true)] {
+        let wish = assemble::Wish { degraded, ..assemble::Wish::default() };
+        let plan = assemble::plan(&disks[..count], &wish);
+        let named = assemble::members(&plan);
+        assert!(named.iter().all(|path| disks.iter().any(|disk| disk.path == *path)), "{named:?}");
+        let _ =
+            (format!("{:?}", plan.remarks), plan.steps.iter().map(ToString::to_string).collect::<String>());
     }
 }
 
