@@ -1,12 +1,16 @@
 //! LVM on LUKS2 on a mirror is put together, unlocked, looked into and taken apart again without a byte written;
 //! is written to in one command where that is asked for, and clean afterwards; a mirror with a stale member is
 //! used only when that is asked for, and of the newer member.
+use std::process::Command;
+
 use anyhow::ensure;
 
 use crate::disk;
 use crate::guest::Guest;
 use crate::image::digest_of_files;
 use crate::lab::Lab;
+use crate::process;
+use crate::vm::limit;
 
 /// As an engineer makes it, with the real tools.
 const MAKE: &str = "set -e; rescue disks >/dev/null; export DM_DISABLE_UDEV=1; modprobe raid1
@@ -14,17 +18,18 @@ const MAKE: &str = "set -e; rescue disks >/dev/null; export DM_DISABLE_UDEV=1; m
     cryptsetup luksFormat -q --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/md127 /tmp/k
     cryptsetup open --key-file /tmp/k /dev/md127 c
     pvcreate /dev/mapper/c; vgcreate vg0 /dev/mapper/c; lvcreate -y -Wn -Zn -L 32M -n root vg0
-    lvcreate -y -Wn -Zn -L 8M -n home vg0; mke2fs -q -t ext4 /dev/mapper/vg0-home
+    for v in home srv; do lvcreate -y -Wn -Zn -L 8M -n $v vg0; mke2fs -q -t ext4 /dev/mapper/vg0-$v; done
     mke2fs -q -t ext4 /dev/mapper/vg0-root; mkdir -p /tmp/m; mount -t ext4 /dev/mapper/vg0-root /tmp/m
-    mkdir /tmp/m/etc; printf 'ID=debian\\nPRETTY_NAME=\"Layered\"\\n' >/tmp/m/etc/os-release
-    echo '/dev/vg0/root / ext4 defaults 0 1' >/tmp/m/etc/fstab; echo older >/tmp/m/file
+    cd /tmp/m; mkdir etc srv bin proc sys dev run tmp; cp /init bin/rescue; ln -s rescue bin/sh; cd /; printf 'ID=debian\\nPRETTY_NAME=\"Layered\"\\n' >/tmp/m/etc/os-release
+    printf '/dev/vg0/root / ext4\\n/dev/vg0/srv /srv ext4\\n' >/tmp/m/etc/fstab; echo older >/tmp/m/file
     umount /tmp/m; vgchange -an vg0; cryptsetup close c; mdadm --stop /dev/md127; sync";
 /// Writes with one member alone: the other is stale after it.
 const WRITE_WITH_ONE: &str = "set -e; export DM_DISABLE_UDEV=1
     mdadm --assemble --run /dev/md127 /dev/vda; cryptsetup open --key-file /tmp/k /dev/md127 c
     vgchange -ay vg0; mount -t ext4 /dev/mapper/vg0-root /tmp/m; echo newer >/tmp/m/file
     umount /tmp/m; vgchange -an vg0; cryptsetup close c; mdadm --stop /dev/md127; sync";
-const SUMS: &str = "blockdev --flushbufs /dev/vda; blockdev --flushbufs /dev/vdb; sha256sum /dev/vda /dev/vdb";
+const SUMS: &str =
+    "blockdev --flushbufs /dev/vda; blockdev --flushbufs /dev/vdb; sha256sum /dev/vda /dev/vdb";
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
@@ -72,7 +77,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     }
     ensure!(digest_of_files(&[&disks[0], &disks[1]])? == made, "the disks were written to");
 
-    let vm = booted()?;
+    let mut vm = booted()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;
     guest.ok("printf secret >/tmp/k; mkdir -p /tmp/m")?;
@@ -95,10 +100,21 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     guest.ok("printf secret | rescue unlock /dev/md127; rescue mount")?;
     let refused = guest.run("rescue mount --rw --key-file /tmp/k 2>&1")?;
     ensure!(refused.status == 1 && refused.stdout.contains("degraded"), "{refused:?}");
-    guest.ok("rescue mount --rw --degraded --key-file /tmp/k && echo newest >/mnt/debian/file && rescue umount")?;
+    guest.ok(
+        "rescue mount --rw --degraded --key-file /tmp/k && echo newest >/mnt/debian/file && rescue umount",
+    )?;
     let stale = guest.ok("mdadm --examine /dev/vda /dev/vdb | grep Events | sort -u")?;
     ensure!(stale.trim().lines().count() == 2, "the one that was left out was not written to: {stale}");
-    clean(&guest, "/dev/vda")
+    clean(&guest, "/dev/vda")?;
+    // The machine leaves it so, too.
+    guest.run("rescue assemble --degraded")?;
+    guest.ok("printf secret | rescue unlock /dev/md127; rescue mount --rw --degraded --key-file /tmp/k")?;
+    guest.ok("echo last >/mnt/debian/file")?;
+    guest.run("poweroff")?;
+    vm.ended("the power-off")?;
+    let left = process::check(Command::new("mdadm").arg("--examine").arg(&disks[0]), limit(60))?;
+    ensure!(left.contains("State : clean"), "{left}");
+    Ok(())
 }
 
 /// From read-only to writable, and back to nothing.
@@ -106,26 +122,53 @@ fn written_to(guest: &Guest) -> anyhow::Result<()> {
     guest.ok("rescue assemble; printf secret | rescue unlock /dev/md127; rescue mount; rescue mount /dev/mapper/vg0-home")?;
     // Another volume of the group, which would go with what is below it.
     let refused = guest.run("rescue mount --rw --key-file /tmp/k 2>&1")?;
-    ensure!(refused.status == 1 && refused.stdout.contains("/dev/mapper/vg0-home is mounted at"), "{refused:?}");
+    ensure!(
+        refused.status == 1 && refused.stdout.contains("/dev/mapper/vg0-home is mounted at"),
+        "{refused:?}"
+    );
     guest.ok("rescue umount /dev/mapper/vg0-home")?;
     let said = guest.ok("rescue mount --rw --dry-run 2>&1")?;
-    ensure!(said.contains("start /dev/md127 again, READ-WRITE") && said.contains("nothing was done"), "{said}");
+    ensure!(
+        said.contains("start /dev/md127 again, READ-WRITE") && said.contains("nothing was done"),
+        "{said}"
+    );
     let wrong = guest.run("printf wrong | rescue mount --rw 2>&1")?;
     ensure!(wrong.status == 1 && wrong.stdout.contains("No key available"), "{wrong:?}");
-    guest.ok("rescue umount")?;
-    guest.ok("rescue assemble; printf secret | rescue unlock /dev/md127; rescue mount")?;
+    ensure!(
+        guest.ok("cat /mnt/debian/file; touch /mnt/debian/x 2>&1 || true")?.contains("Read-only"),
+        "it stays"
+    );
     // No terminal, and stdin is the command's own: it is said what to do.
     let refused = guest.run("rescue enter --rw debian -- /bin/true </dev/null 2>&1")?;
     ensure!(refused.status != 0 && refused.stdout.contains("rescue unlock --rw /dev/md127"), "{refused:?}");
     guest.ok("printf secret | rescue mount --rw && echo written >/mnt/debian/file")?;
-    guest.ok("rescue umount")?;
+    // As one that was killed before its end leaves it: the rest is mounted, of what was read-only again.
+    guest.ok("umount /mnt/debian/srv && dmsetup remove vg0-srv")?;
+    let said = guest.ok("rescue mount --rw 2>&1")?;
+    ensure!(said.contains("map vg0-srv again, READ-WRITE"), "{said}");
+    guest.ok("touch /mnt/debian/srv/x && rescue umount")?;
     ensure!(!guest.ok("ls /sys/block")?.contains("md127"), "all is taken apart");
+    ["/dev/vda", "/dev/vdb"].into_iter().try_for_each(|member| clean(guest, member))?;
+    guest.ok("rescue assemble; printf secret | rescue unlock /dev/md127")?;
+    let entered = guest.ok("rescue enter --rw --key-file /tmp/k -- /bin/rescue help 2>&1")?;
+    ensure!(entered.contains("start /dev/md127 again") && entered.contains("rescue: see what"), "{entered}");
+    ensure!(!guest.ok("cat /proc/mounts")?.contains("/mnt/"), "what was mounted for it is unmounted");
+    guest.ok("rescue umount")?;
     ["/dev/vda", "/dev/vdb"].into_iter().try_for_each(|member| clean(guest, member))?;
     // By hand, for fsck.
     guest.ok("rescue assemble --rw && printf secret | rescue unlock --rw /dev/md127")?;
     guest.ok("e2fsck -fy /dev/mapper/vg0-root")?;
     ensure!(guest.ok("rescue mount && cat /mnt/debian/file")?.contains("written"));
     guest.ok("rescue umount")?;
+    // From nothing, in one command; and by the name that a crypttab has.
+    let wrong = guest.run("printf wrong >/tmp/w; rescue mount --key-file /tmp/w 2>&1")?;
+    ensure!(wrong.status == 1 && wrong.stdout.contains("/dev/md127 stays closed"), "{wrong:?}");
+    let said = guest.ok("rescue mount --key-file /tmp/k 2>&1 && cat /mnt/debian/file && rescue umount")?;
+    ensure!(said.contains("/dev/md127 is open, read-only") && said.contains("written"), "{said}");
+    guest.ok("rescue mount --rw --key-file /tmp/k && touch /mnt/debian/x && rescue umount")?;
+    guest.ok(
+        "rescue assemble && printf secret | rescue unlock UUID=$(cryptsetup luksUUID /dev/md127) && rescue umount",
+    )?;
     ["/dev/vda", "/dev/vdb"].into_iter().try_for_each(|member| clean(guest, member))
 }
 

@@ -1,5 +1,5 @@
-//! A machine whose command line names a document on the web fetches it there, by HTTPS. The beacon in it is told that the machine is ready, once the server is back, signed by its host
-//! key; what is secret of it is in no log.
+//! A machine whose command line names a document on the web fetches it there, by HTTPS. The beacon in it is told
+//! that the machine is ready, once the server is back, signed by its host key; what is secret of it is in no log.
 use std::path::Path;
 use std::process::Command;
 
@@ -12,16 +12,18 @@ use crate::vm::limit;
 
 /// Serves the document, and says what it is sent, a line of JSON each; the first is refused.
 const SERVER: &str = r#"
-import base64, http.server, json, ssl, sys
+import base64, http.server, json, ssl, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
     answers = [503]
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status = self.answers.pop(0) if self.answers else 204
-        self.send_response(status); self.send_header("Content-Length", "0"); self.end_headers()
+        # Before the answer: who has seen that finds this in the log.
         print(json.dumps({"status": status, "body": body.decode(), "token": self.headers["Authorization"],
             "signature": base64.b64decode(self.headers["Rescue-Signature"]).decode()}), flush=True)
+        self.send_response(status); self.send_header("Content-Length", "0"); self.end_headers()
     def do_GET(self):
+        time.sleep(9) # until the SSH server is there with a key of its own making
         body = open(sys.argv[3], "rb").read()
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
         self.wfile.write(body)
@@ -43,9 +45,23 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     crate::device::write_private(&device.document, document.to_string().as_bytes())?;
     let (certificate, key) = (lab.path("cert.pem"), lab.path("key.pem"));
     let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
     command.args(["-subj", "/CN=portal", "-addext", "subjectAltName=IP:192.0.2.1"]);
-    command.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]).arg(&key).arg("-out").arg(&certificate);
+    command
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate);
     process::check(&mut command, limit(60))?;
 
     let network = lab.network()?;
@@ -60,7 +76,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let digest = sum.split(' ').next().unwrap_or_default();
     let url = format!("rescue.device_url=https://192.0.2.1/device.json rescue.device_sha256={digest}");
     let vm = lab.standard_with(roots)?.append(&url).network(&network, vec![cable]).start()?;
-    vm.ready_at("192.0.2.50")?;
+    vm.ready_as(&device, "192.0.2.50")?;
     let guest = vm.ssh_in(&network, &device, "192.0.2.50")?;
     let sources = guest.ok("rescue status --sources")?;
     ensure!(sources.contains("https://192.0.2.1/device.json: "), "{sources}");
@@ -72,7 +88,10 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let last = heard.last().context("nothing was heard")?;
     ensure!(last["token"] == format!("Bearer {TOKEN}"), "{last}");
     let body: serde_json::Value = serde_json::from_str(last["body"].as_str().unwrap_or_default())?;
-    ensure!(body["event"] == "ready" && body["session"] == "7d5c" && body["ssh"] == "192.0.2.50:22", "{body}");
+    ensure!(
+        body["event"] == "ready" && body["session"] == "7d5c" && body["ssh"] == "192.0.2.50:22",
+        "{body}"
+    );
     ensure!(body["hostkey"] == device.host_key_fingerprint, "{body}");
     verified(lab, &device.dir, last)?;
     super::secrets_stay_secret::nowhere(&vm, &guest, TOKEN)?;
@@ -85,7 +104,11 @@ fn verified(lab: &Lab<'_>, keys: &Path, it: &serde_json::Value) -> anyhow::Resul
     std::fs::write(&signers, format!("db7 {}", std::fs::read_to_string(keys.join("host_key.pub"))?))?;
     std::fs::write(&signature, it["signature"].as_str().unwrap_or_default())?;
     let mut command = Command::new("ssh-keygen");
-    command.args(["-Y", "verify", "-n", "rescue-beacon", "-I", "db7", "-f"]).arg(&signers).arg("-s").arg(&signature);
+    command
+        .args(["-Y", "verify", "-n", "rescue-beacon", "-I", "db7", "-f"])
+        .arg(&signers)
+        .arg("-s")
+        .arg(&signature);
     process::run(&mut command, it["body"].as_str().unwrap_or_default().as_bytes(), limit(30))?.ok()?;
     Ok(())
 }

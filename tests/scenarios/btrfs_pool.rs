@@ -69,7 +69,8 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     ensure!(said.stdout.matches("or use it without them: --degraded").count() >= 2, "{said:?}");
     ensure!(!guest.ok("cat /proc/mounts")?.contains("btrfs"), "nothing is mounted without leave");
     let lacking = sums()?;
-    let said = guest.ok("rescue mount --degraded && sha256sum </mnt/debian/home/file | cmp - /tmp/file.sum")?;
+    let said =
+        guest.ok("rescue mount --degraded && sha256sum </mnt/debian/home/file | cmp - /tmp/file.sum")?;
     ensure!(said.contains("used without the others") && said.contains("read-only"), "{said}");
     guest.ok("rescue umount")?;
     ensure!(sums()? == lacking, "the disk was written to");

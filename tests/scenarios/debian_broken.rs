@@ -13,6 +13,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     vm.console.line("Dependency failed for srv.mount", Mark::default(), limit(10))?;
     vm.console.line("You are in emergency mode", Mark::default(), limit(90))?;
     vm.console.line("Give root password for maintenance", Mark::default(), limit(30))?;
-    anyhow::ensure!(!vm.console.lines().iter().any(|line| line.contains("db7 login:")), "it booted after all");
+    anyhow::ensure!(
+        !vm.console.lines().iter().any(|line| line.contains("db7 login:")),
+        "it booted after all"
+    );
     Ok(())
 }

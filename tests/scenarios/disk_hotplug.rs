@@ -13,7 +13,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     disk::ext4(&image, 64, "plugged")?;
     let mut vm = lab.ready(&device, &[])?;
     let guest = vm.ssh(&device, "root")?;
-    let seen = || Ok::<_, anyhow::Error>(guest.json::<Value>("rescue disks --json")?.to_string().contains("plugged"));
+    let seen = || {
+        Ok::<_, anyhow::Error>(guest.json::<Value>("rescue disks --json")?.to_string().contains("plugged"))
+    };
     assert!(!seen()?);
     for there in [true, false] {
         match there {

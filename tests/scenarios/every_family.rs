@@ -14,8 +14,13 @@ use crate::process;
 use crate::vm::limit;
 
 /// What each family's status names of its own. debian's images boot in most other scenarios.
-const FAMILIES: [(&str, &str); 5] =
-    [("redhat", "xfs"), ("suse", "btrfs"), ("windows", "exfat"), ("freebsd", "BSD label"), ("universal", "xfs")];
+const FAMILIES: [(&str, &str); 5] = [
+    ("redhat", "xfs"),
+    ("suse", "btrfs"),
+    ("windows", "exfat"),
+    ("freebsd", "BSD label"),
+    ("universal", "xfs"),
+];
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
@@ -68,11 +73,13 @@ fn programs(lab: &Lab<'_>, family: &str) -> anyhow::Result<BTreeMap<String, Stri
     let text = std::fs::read_to_string(image.dir.join("manifest.json")).context("reading the manifest")?;
     let manifest: Manifest = serde_json::from_str(&text)?;
     let is_program = |path: &str| path.contains("bin/") && !path.ends_with("/busybox");
-    let programs = manifest.files.into_iter().filter(|file| is_program(&file.path) && file.origin.contains('='));
-    let plain = |path: String| match path.strip_prefix(paths::PACKED_PROGRAMS).and_then(|p| p.strip_suffix(".zst")) {
-        Some(plain) => plain.to_string(),
-        None => path,
-    };
+    let programs =
+        manifest.files.into_iter().filter(|file| is_program(&file.path) && file.origin.contains('='));
+    let plain =
+        |path: String| match path.strip_prefix(paths::PACKED_PROGRAMS).and_then(|p| p.strip_suffix(".zst")) {
+            Some(plain) => plain.to_string(),
+            None => path,
+        };
     Ok(programs.filter_map(|file| Some((plain(file.path), file.sha256?))).collect())
 }
 

@@ -1,9 +1,16 @@
 //! Volumes of which the kernel keeps records (thin ones, snapshots, RAID, cached ones) are activated, looked into
-//! and taken down without a byte written to their disks; and are written to where that is asked for.
+//! and taken down without a byte written to their disks; and are written to where that is asked for. So is what
+//! stands behind a bcache, with the writes that are in the cache alone, and an array of version 0.90. A group that
+//! lacks a disk, or in which a Linux sleeps, is not written to unasked.
+use std::process::Command;
+use std::time::Duration;
+
 use anyhow::ensure;
 
 use crate::disk;
+use crate::guest::Guest;
 use crate::lab::Lab;
+use crate::process;
 
 /// As an administrator makes them, with the real tools: a system on a thin volume, and one of each other kind.
 const MAKE: &str = "set -e; rescue disks >/dev/null; export DM_DISABLE_UDEV=1
@@ -22,7 +29,16 @@ const MAKE: &str = "set -e; rescue disks >/dev/null; export DM_DISABLE_UDEV=1
     mount -t ext4 /dev/mapper/vg0-root /tmp/m; mkdir /tmp/m/etc
     printf 'ID=debian\\nPRETTY_NAME=\"Thin\"\\n' >/tmp/m/etc/os-release
     echo '/dev/vg0/root / ext4 defaults 0 1' >/tmp/m/etc/fstab; umount /tmp/m; vgchange -an vg0; sync";
-const SUMS: &str = "sync; blockdev --flushbufs /dev/vda; blockdev --flushbufs /dev/vdb; sha256sum /dev/vda /dev/vdb";
+/// Writes that do not leave the cache, /dev/vdd.
+const CACHE: &str =
+    "set -e; modprobe bcache; for d in vdd vdc; do echo /dev/$d >/sys/fs/bcache/register; done
+    cd /sys/block/bcache0/bcache; echo 0 >writeback_running; echo 0 >sequential_cutoff
+    mke2fs -q -t ext4 /dev/bcache0; mount -t ext4 /dev/bcache0 /tmp/m; mkdir /tmp/m/etc
+    printf 'ID=debian\\nPRETTY_NAME=\"Cached\"\\n' >/tmp/m/etc/os-release; echo cached >/tmp/m/file
+    umount /tmp/m; grep dirty state; set=$(ls /sys/fs/bcache | grep -- -); echo 1 >stop; cd /
+    echo 1 >/sys/fs/bcache/$set/stop; while [ -e /sys/fs/bcache/$set ]; do sleep 1; done; sync";
+const SUMS: &str =
+    "sync; blockdev --flushbufs /dev/vda; blockdev --flushbufs /dev/vdb; sha256sum /dev/vda /dev/vdb";
 /// What a volume holds, looked at by the means of the rescue.
 const LOOK: &str = "set -e; for v in mirror plain data kept slow; do
     mount -t ext4 -o ro,noload /dev/mapper/vg0-$v /tmp/m; echo $v: $(cat /tmp/m/file); umount /tmp/m; done";
@@ -33,7 +49,14 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     for path in &disks {
         disk::blank(path, 192)?;
     }
-    let vm = lab.standard(&device)?.memory(512).disk(&disks[0]).disk(&disks[1]).start()?;
+    let (slow, fast) = (lab.path("slow.img"), lab.path("fast.img"));
+    disk::blank(&slow, 64)?;
+    disk::blank(&fast, 48)?;
+    let mut make = Command::new("make-bcache");
+    make.args(["--bucket", "64k", "--writeback", "-B"]).arg(&slow).arg("-C").arg(&fast);
+    process::check(&mut make, Duration::from_secs(300))?;
+    let vm = lab.standard(&device)?.memory(640).disk(&disks[0]).disk(&disks[1]).disk(&slow).disk(&fast);
+    let vm = vm.start()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;
     guest.ok(MAKE)?;
@@ -44,7 +67,8 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     ensure!(!guest.ok("ls /sys/block")?.contains("dm-"), "--dry-run activates nothing");
     guest.ok("rescue assemble")?;
     let looked = guest.ok(LOOK)?;
-    let held = "mirror: before mirror\nplain: before plain\ndata: after\nkept: before data\nslow: before slow";
+    let held =
+        "mirror: before mirror\nplain: before plain\ndata: after\nkept: before data\nslow: before slow";
     ensure!(looked.trim() == held, "{looked}");
     // A RAID volume is not made equal on the overlay, and the disks below refuse writes.
     let refuses = guest.ok("cat /sys/block/vda/ro /sys/block/vdb/ro")?;
@@ -71,5 +95,83 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     guest.ok("rescue mount")?;
     ensure!(guest.ok("cat /mnt/debian/file")?.contains("repaired"));
     guest.ok("rescue umount")?;
+    sleeping(&guest)?;
+    missing(&guest)?;
+    cached(&guest)?;
+    old_superblocks(&guest)
+}
+
+/// A Linux that sleeps, its memory in a swap of the same group that lies on the other disk: not written under.
+fn sleeping(guest: &Guest) -> anyhow::Result<()> {
+    guest.ok(
+        "DM_DISABLE_UDEV=1 lvcreate -y -Wn -Zn -L 8M -n sleep vg0 /dev/vdb && mkswap /dev/mapper/vg0-sleep",
+    )?;
+    guest.ok("export DM_DISABLE_UDEV=1; printf S1SUSPEND | dd of=/dev/mapper/vg0-sleep bs=1 seek=4086 conv=notrunc && vgchange -an vg0")?;
+    let refused = guest.run("rescue mount --rw 2>&1")?;
+    ensure!(refused.status == 1 && refused.stdout.contains("a hibernated Linux"), "{refused:?}");
+    guest.ok("rescue mount && cat /mnt/debian/file && rescue umount")?;
+    guest
+        .ok("export DM_DISABLE_UDEV=1; vgchange -ay vg0 && mkswap /dev/mapper/vg0-sleep && vgchange -an vg0")
+        .map(drop)
+}
+
+/// One of the two disks is gone: what is whole is read all the same.
+fn missing(guest: &Guest) -> anyhow::Result<()> {
+    guest.ok(
+        "dd if=/dev/vdb of=/tmp/label bs=4k count=1 && dd if=/dev/zero of=/dev/vdb bs=4k count=1 conv=fsync",
+    )?;
+    let refused = guest.run("rescue assemble")?;
+    ensure!(
+        refused.status == 1 && refused.stdout.contains("1 of 2 physical volumes are missing"),
+        "{refused:?}"
+    );
+    let said = guest.ok("rescue mount --degraded /dev/mapper/vg0-plain 2>&1 && cat /mnt/vg0-plain/file")?;
+    ensure!(said.contains("before plain") && !said.contains("busy"), "{said}");
+    // Written to only in a word of its own, whatever else of the group cannot be there.
+    let refused = guest.run("rescue mount --rw /dev/mapper/vg0-plain 2>&1")?;
+    ensure!(refused.status == 1 && refused.stdout.contains("physical volumes are missing"), "{refused:?}");
+    guest.ok("rescue mount --rw --degraded /dev/mapper/vg0-plain && echo written >/mnt/vg0-plain/file")?;
+    guest.ok("rescue umount && rescue mount --degraded /dev/mapper/vg0-plain")?;
+    ensure!(guest.ok("cat /mnt/vg0-plain/file")?.contains("written"));
+    guest.ok("rescue umount && dd if=/tmp/label of=/dev/vdb conv=fsync").map(drop)
+}
+
+/// An array with superblocks of version 0.90, from nothing to writable and back.
+fn old_superblocks(guest: &Guest) -> anyhow::Result<()> {
+    guest.ok(
+        "set -e; wipefs -qa /dev/vdc /dev/vdd; modprobe raid1
+        mdadm --create /dev/md9 --run --assume-clean --level=1 --metadata=0.90 --raid-devices=2 /dev/vdc /dev/vdd
+        mke2fs -q -t ext4 /dev/md9; mdadm --stop /dev/md9; sync",
+    )?;
+    let said = guest.ok("rescue assemble /dev/vdc /dev/vdd")?;
+    let node =
+        said.split_whitespace().find(|word| word.starts_with("/dev/md")).unwrap_or_default().to_string();
+    let place = node.replacen("/dev", "/mnt", 1);
+    guest.ok(&format!("rescue mount --rw {node} && touch {place}/written && rescue umount"))?;
+    guest.ok(&format!("rescue assemble /dev/vdc /dev/vdd && rescue mount {node} && ls {place}/written"))?;
+    guest.ok("rescue umount")?;
+    let clean = guest.ok("mdadm --examine /dev/vdc /dev/vdd | grep -c 'State : clean'")?;
+    ensure!(clean.trim() == "2", "{clean}");
     Ok(())
+}
+
+fn cached(guest: &Guest) -> anyhow::Result<()> {
+    const SUMS: &str = "sync; for d in vdc vdd; do blockdev --flushbufs /dev/$d; sha256sum /dev/$d; done";
+    guest.ok(CACHE)?;
+    let made = guest.ok(SUMS)?;
+    let seen = guest.ok("rescue systems --only /dev/vdc")?;
+    ensure!(!seen.contains("Cached"), "it cannot be seen without its cache: {seen}");
+    let alone = guest.run("rescue assemble /dev/vdc")?;
+    ensure!(alone.status == 1 && alone.stdout.contains("in its cache alone"), "{alone:?}");
+    let said = guest.ok("rescue assemble /dev/vdc /dev/vdd")?;
+    ensure!(said.contains("start /dev/vdc with the cache /dev/vdd, read-only"), "{said}");
+    ensure!(guest.ok("rescue mount /dev/bcache0 && cat /mnt/bcache0/file")?.contains("cached"));
+    guest.ok("rescue umount")?;
+    let after = guest.ok(SUMS)?;
+    ensure!(after == made, "the disks were written to:\n{made}{after}");
+    guest.ok("rescue assemble /dev/vdc /dev/vdd && rescue mount --rw /dev/bcache0")?;
+    guest.ok("echo repaired >/mnt/bcache0/file && rescue umount")?;
+    guest.ok("rescue assemble /dev/vdc /dev/vdd")?;
+    ensure!(guest.ok("rescue mount /dev/bcache0 && cat /mnt/bcache0/file")?.contains("repaired"));
+    guest.ok("rescue umount").map(drop)
 }

@@ -9,11 +9,15 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let switch = Switch::new(&network)?;
     network.address(SWITCH, "192.0.2.1/24")?;
     let cables = switch.aggregate(["t0", "t1"], "")?;
-    let device = lab.device()?.key_login("root")?.network(&serde_json::json!({"links": [
+    let device = lab
+        .device()?
+        .key_login("root")?
+        .network(&serde_json::json!({"links": [
         {"id": "a", "mac": mac(0)}, {"id": "b", "mac": mac(1)},
         {"id": "bond0", "type": {"bond": {"links": ["a", "b"], "mode": "802.3ad", "lacp_fast": true,
          "xmit_hash_policy": "layer3+4"}}, "addresses": ["192.0.2.7/24"],
-         "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}]}]}))?.build()?;
+         "routes": [{"to": "0.0.0.0/0", "via": "192.0.2.1"}]}]}))?
+        .build()?;
     let mut vm = lab.rescue(&device)?.network(&network, cables).start()?;
     vm.ready_at("192.0.2.7")?;
     let guest = vm.ssh_in(&network, &device, "192.0.2.7")?;
@@ -31,6 +35,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         switch.until_member(port, true)?;
     }
     let bond = guest.ok("cat /proc/net/bonding/bond0")?;
-    assert!(bond.contains("802.3ad") && bond.contains("layer3+4") && bond.contains("LACP rate: fast"), "{bond}");
+    assert!(
+        bond.contains("802.3ad") && bond.contains("layer3+4") && bond.contains("LACP rate: fast"),
+        "{bond}"
+    );
     Ok(())
 }

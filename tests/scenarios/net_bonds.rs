@@ -27,7 +27,8 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     guest.run_with_input("cat >/tmp/tests && chmod 700 /tmp/tests", &tests)?.ok()?;
     let mut run = guest.command(&["--", "/tmp/tests --ignored --test-threads=1"]);
     let said = process::run(&mut run, b"", limit(240))?.ok()?;
-    let ran = said.lines().find_map(|line| line.strip_prefix("running ")?.split(' ').next()?.parse::<u32>().ok());
+    let ran =
+        said.lines().find_map(|line| line.strip_prefix("running ")?.split(' ').next()?.parse::<u32>().ok());
     ensure!(ran.is_some_and(|ran| ran > 0), "none was run: {said}");
     Ok(())
 }

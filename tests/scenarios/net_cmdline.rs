@@ -6,8 +6,12 @@ use crate::qemu::mac;
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let network = lab.network()?;
     let cable = network.cable("t0", &["192.0.2.1/24"])?;
-    let device = lab.device()?.key_login("root")?.network(&serde_json::json!({"links": [
-        {"mac": mac(0), "addresses": ["203.0.113.7/24"]}]}))?.build()?;
+    let device = lab
+        .device()?
+        .key_login("root")?
+        .network(&serde_json::json!({"links": [
+        {"mac": mac(0), "addresses": ["203.0.113.7/24"]}]}))?
+        .build()?;
     let line = "ip=192.0.2.7::192.0.2.1:255.255.255.0:db7:eth0:none:1400 nameserver=192.0.2.53 \
         vlan=eth0.7:eth0 ip=198.51.100.7::198.51.100.1:24::eth0.7:none";
     let vm = lab.rescue(&device)?.append(line).network(&network, vec![cable]).start()?;

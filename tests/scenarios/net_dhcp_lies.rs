@@ -16,8 +16,12 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     assert_eq!(guest.ok("ip -4 addr show dev eth0 | grep -c 'inet '")?, "1");
     let route = guest.ok("ip -4 route show default")?;
     assert!(route.contains("via 203.0.113.1 dev eth0") && route.contains("onlink"), "{route}");
-    let said = guest.ok("cat /etc/resolv.conf /run/rescue/net.json; hostname; rescue log; dmesg | grep rescue:")?;
+    let said =
+        guest.ok("cat /etc/resolv.conf /run/rescue/net.json; hostname; rescue log; dmesg | grep rescue:")?;
     assert!(!said.contains(['\u{1b}', '\u{7}']), "{said:?}");
-    assert_eq!(guest.ok("hostname; cat /sys/class/net/eth0/mtu; cat /etc/resolv.conf")?, "db7\n1500\nnameserver 192.0.2.53");
+    assert_eq!(
+        guest.ok("hostname; cat /sys/class/net/eth0/mtu; cat /etc/resolv.conf")?,
+        "db7\n1500\nnameserver 192.0.2.53"
+    );
     Ok(())
 }

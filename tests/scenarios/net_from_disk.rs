@@ -11,11 +11,16 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let network = lab.network()?;
     let cable = network.cable("t0", &["192.0.2.1/24"])?;
     let disk = lab.path("disk.img");
-    ext4_of(&disk, 64, "root", &[
-        ("etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
-        ("etc/fstab", "LABEL=root / ext4 defaults 0 1\n"),
-        ("etc/network/interfaces", INTERFACES),
-    ])?;
+    ext4_of(
+        &disk,
+        64,
+        "root",
+        &[
+            ("etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n"),
+            ("etc/fstab", "LABEL=root / ext4 defaults 0 1\n"),
+            ("etc/network/interfaces", INTERFACES),
+        ],
+    )?;
     let before = digest_of_files(&[&disk])?;
     let device = lab.device()?.key_login("root")?.build()?;
     let vm = lab.rescue(&device)?.append("rescue.network=from-disk").disk(&disk);

@@ -21,14 +21,17 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     switch.until_member("t1", true)?;
     guest.until("rescue status", |text| text.contains("sw-17.dc3 port Ethernet17/1, VLAN 7"))?;
     let links = guest.json::<StatusReport>("rescue status --json")?.network.links;
-    let partners: Vec<_> = links.iter().flat_map(|link| &link.neighbours).filter(|n| n.by == "lacp").collect();
+    let partners: Vec<_> =
+        links.iter().flat_map(|link| &link.neighbours).filter(|n| n.by == "lacp").collect();
     assert_eq!(partners.len(), 2, "{links:?}");
     assert_eq!(guest.ok("cat /sys/class/net/bond0/bonding/mode")?, "802.3ad 4");
     // What a service of before has built is not taken for an engineer's when it comes again.
     let old = guest.pid_of("netd")?;
     guest.ok(&format!("rm /run/rescue/net.json; kill -9 {old}"))?;
     let mine = |report: &str| report.contains("bond0") && report.contains("lease of 3600 s");
-    guest.until("cat /run/rescue/net.json 2>&1 || true", |report| mine(report) && !report.contains("left alone"))?;
+    guest.until("cat /run/rescue/net.json 2>&1 || true", |report| {
+        mine(report) && !report.contains("left alone")
+    })?;
     assert_eq!(guest.ok("cat /sys/class/net/bond0/bonding/slaves")?.split(' ').count(), 2);
     Ok(())
 }

@@ -31,7 +31,8 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         n.parse::<u32>().is_ok_and(|n| n <= 16)
     })?;
     let status = guest.ok(&format!("cat /proc/{}/status", guest.pid_of("netd")?))?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
     let kib: u64 = kib.ok_or_else(|| anyhow::anyhow!("no VmRSS in {status}"))?;
     assert!(kib < 8 << 10, "netd takes {kib} KiB");
     Ok(())

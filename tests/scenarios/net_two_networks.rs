@@ -9,7 +9,8 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let _two = network.dnsmasq("t1", "198.51.100.60,198.51.100.60", &[])?;
     let mut vm = lab.rescue(&device)?.network(&network, cables).start()?;
     vm.ready()?;
-    let (one, two) = (vm.ssh_in(&network, &device, "192.0.2.50")?, vm.ssh_in(&network, &device, "198.51.100.60")?);
+    let (one, two) =
+        (vm.ssh_in(&network, &device, "192.0.2.50")?, vm.ssh_in(&network, &device, "198.51.100.60")?);
     one.reach()?;
     two.reach()?;
     let routes = two.ok("ip -4 route show default")?;

@@ -10,11 +10,15 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     network.address(SWITCH, "192.0.2.1/24")?;
     switch.vlan("v7", 7, "198.51.100.1/24")?;
     let cables = switch.aggregate(["t0", "t1"], "")?;
-    let device = lab.device()?.key_login("root")?.network(&serde_json::json!({"links": [
+    let device = lab
+        .device()?
+        .key_login("root")?
+        .network(&serde_json::json!({"links": [
         {"id": "a", "mac": mac(0)}, {"id": "b", "mac": mac(1)},
         {"id": "bond0", "type": {"bond": {"links": ["a", "b"], "mode": "802.3ad", "lacp_fast": true}}},
         {"id": "bond0.7", "type": {"vlan": {"link": "bond0", "id": 7}}, "addresses": ["198.51.100.7/24"],
-         "routes": [{"to": "0.0.0.0/0", "via": "198.51.100.1"}]}]}))?.build()?;
+         "routes": [{"to": "0.0.0.0/0", "via": "198.51.100.1"}]}]}))?
+        .build()?;
     let vm = lab.rescue(&device)?.network(&network, cables).start()?;
     vm.ready_at("198.51.100.7")?;
     let guest = vm.ssh_in(&network, &device, "198.51.100.7")?;

@@ -9,11 +9,13 @@ use crate::lab::Lab;
 
 const MAKE: &str = include_str!("odd_fstabs.sh");
 /// What udev calls the place of the first disk.
-const SLOT: &str = "rescue disks >/dev/null; SLOT=pci-$(readlink /sys/block/vda | sed 's|/virtio.*||; s|.*/||')";
+const SLOT: &str =
+    "rescue disks >/dev/null; SLOT=pci-$(readlink /sys/block/vda | sed 's|/virtio.*||; s|.*/||')";
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
-    let disks: Vec<_> = ["a", "b", "c", "d", "e", "f"].iter().map(|n| lab.path(&format!("{n}.img"))).collect();
+    let disks: Vec<_> =
+        ["a", "b", "c", "d", "e", "f"].iter().map(|n| lab.path(&format!("{n}.img"))).collect();
     let mut vm = lab.standard(&device)?.memory(768);
     for path in &disks {
         disk::blank(path, 96)?;
@@ -56,15 +58,36 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     ensure!(old.architecture.as_deref() == Some("x86_64"), "{old:#?}");
     let (report, mounts) = mount("/dev/vda1")?;
     for row in [
-        "vda1 ", "vda3 /boot", "vda4 /boot/efi", "vda2 /usr", "vda5 /home", "vda6 /srv", "vda7 /my\\040data",
-        "vda1 /a", "vda1 /b",
+        "vda1 ",
+        "vda3 /boot",
+        "vda4 /boot/efi",
+        "vda2 /usr",
+        "vda5 /home",
+        "vda6 /srv",
+        "vda7 /my\\040data",
+        "vda1 /a",
+        "vda1 /b",
     ] {
         ensure!(mounts.iter().any(|m| m == row), "{row:?} is not mounted: {mounts:#?}\n{report:#?}");
     }
-    has(&report.left_out, &["nas:/x for /net: on the network", "LABEL=gone for /opt is on no disk here; nofail",
-        "tmpfs for /tmp", "LABEL=home for /mnt: noauto"])?;
-    has(&report.trouble, &["taken for /dev/vda2, by its number on the disk of the root",
-        "LABEL=gone for /net is on no disk here", "line 17 is none", "line 18 is none"])?;
+    has(
+        &report.left_out,
+        &[
+            "nas:/x for /net: on the network",
+            "LABEL=gone for /opt is on no disk here; nofail",
+            "tmpfs for /tmp",
+            "LABEL=home for /mnt: noauto",
+        ],
+    )?;
+    has(
+        &report.trouble,
+        &[
+            "taken for /dev/vda2, by its number on the disk of the root",
+            "LABEL=gone for /net is on no disk here",
+            "line 17 is none",
+            "line 18 is none",
+        ],
+    )?;
     // What was taken away, or never came to be, comes with the next mount.
     guest.ok("umount /mnt/old/home && rescue mount old && cat /mnt/old/home/file")?;
 

@@ -74,9 +74,13 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     ensure!(said.matches("in its journal alone").count() >= 3, "{said}");
     ensure!(said.matches("is encrypted: rescue unlock").count() == 2, "{said}");
     let homes = guest.ok("grep -E '/mnt/full-vd(d1|e1)/home' /proc/mounts | cut -d' ' -f1,2")?;
-    ensure!(homes == "/dev/vdd2 /mnt/full-vdd1/home\n/dev/vde2 /mnt/full-vde1/home", "each by its own disk: {homes}");
+    ensure!(
+        homes == "/dev/vdd2 /mnt/full-vdd1/home\n/dev/vde2 /mnt/full-vde1/home",
+        "each by its own disk: {homes}"
+    );
     for name in ["e4", "x", "b", "full-vdd1", "full-vde1"] {
-        let inside = guest.ok(&format!("rescue enter {name} -- /bin/sh -c 'echo in; echo >/tmp/x; ! echo >/x'"))?;
+        let inside =
+            guest.ok(&format!("rescue enter {name} -- /bin/sh -c 'echo in; echo >/tmp/x; ! echo >/x'"))?;
         ensure!(inside.starts_with("in"), "{inside}");
     }
     // Once it is open, what is on it comes in by the name that crypttab gives it.

@@ -20,15 +20,15 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
 
 /// It is in no log, argument, environment, or file that others may read.
 pub(super) fn nowhere(vm: &Vm, guest: &Guest, secret: &str) -> anyhow::Result<()> {
-        assert!(secret.len() > 30, "no secret to look for");
-        let found = guest.run_with_input(
-            "read -r s; dmesg | grep -cF -- \"$s\"; cat /run/rescue/log | grep -cF -- \"$s\"; \
+    assert!(secret.len() > 30, "no secret to look for");
+    let found = guest.run_with_input(
+        "read -r s; dmesg | grep -cF -- \"$s\"; cat /run/rescue/log | grep -cF -- \"$s\"; \
              cat /proc/cmdline /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -acF -- \"$s\"; \
              find / -xdev -type f -perm /044 2>/dev/null -exec grep -lF -- \"$s\" {} + ; \
              find /run /tmp /etc -type f -perm /044 -exec grep -lF -- \"$s\" {} + ; true",
-            format!("{secret}\n").as_bytes(),
-        )?;
-        assert_eq!(found.stdout, "0\n0\n0\n", "{found:?}");
-        assert!(!vm.console.lines().iter().any(|line| line.contains(secret)), "on the console");
+        format!("{secret}\n").as_bytes(),
+    )?;
+    assert_eq!(found.stdout, "0\n0\n0\n", "{found:?}");
+    assert!(!vm.console.lines().iter().any(|line| line.contains(secret)), "on the console");
     Ok(())
 }

@@ -40,10 +40,15 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     process::check(&mut command, limit(30))?;
 
     let disk = lab.path("cidata.img");
-    fat(lab, &disk, "cidata", &[
-        ("meta-data", "instance-id: x\nlocal-hostname: from-nocloud\n"),
-        ("user-data", &format!("#cloud-config\nssh_authorized_keys:\n- {wrong}\n")),
-    ])?;
+    fat(
+        lab,
+        &disk,
+        "cidata",
+        &[
+            ("meta-data", "instance-id: x\nlocal-hostname: from-nocloud\n"),
+            ("user-data", &format!("#cloud-config\nssh_authorized_keys:\n- {wrong}\n")),
+        ],
+    )?;
 
     let vm = lab
         .rescue_with(&[])?
@@ -69,7 +74,8 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         .flatten()
         .map(|s| {
             let text = |name: &str| s[name].as_str().unwrap_or_default().to_string();
-            let gave: Vec<&str> = s["gave"].as_array().into_iter().flatten().filter_map(|g| g.as_str()).collect();
+            let gave: Vec<&str> =
+                s["gave"].as_array().into_iter().flatten().filter_map(|g| g.as_str()).collect();
             (text("source"), text("state"), gave.join(" "))
         })
         .collect();
@@ -94,7 +100,12 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
 }
 
 /// A FAT image with these files.
-pub(super) fn fat(lab: &Lab<'_>, image: &std::path::Path, label: &str, files: &[(&str, &str)]) -> anyhow::Result<()> {
+pub(super) fn fat(
+    lab: &Lab<'_>,
+    image: &std::path::Path,
+    label: &str,
+    files: &[(&str, &str)],
+) -> anyhow::Result<()> {
     std::fs::File::create(image)?.set_len(2 << 20)?;
     process::check(Command::new("mkfs.vfat").args(["-n", &label.to_uppercase()]).arg(image), limit(30))?;
     for (name, content) in files {

@@ -12,10 +12,33 @@ use crate::vm::limit;
 
 /// Programs and the words with which they say something and end well.
 const TOOLS: &[&str] = &[
-    "e2fsck -V", "mke2fs -V", "debugfs -V", "fsck.fat --help", "sfdisk --version", "fdisk --version", "blkid -V",
-    "lsblk --version", "wipefs --version", "sgdisk --version", "mdadm --version", "lvm version", "pvs",
-    "dmsetup version", "cryptsetup --version", "xfs_repair -V", "xfs_db -V", "smartctl --version", "nvme version",
-    "efibootmgr --version", "ddrescue --version", "ethtool --version", "rsync --version", "tmux -V", "rescue help",
+    "e2fsck -V",
+    "mke2fs -V",
+    "debugfs -V",
+    "fsck.fat --help",
+    "sfdisk --version",
+    "fdisk --version",
+    "blkid -V",
+    "lsblk --version",
+    "wipefs --version",
+    "sgdisk --version",
+    "mdadm --version",
+    "lvm version",
+    "pvs",
+    "dmsetup version",
+    "cryptsetup --version",
+    "xfs_repair -V",
+    "xfs_db -V",
+    "smartctl --version",
+    "nvme version",
+    "efibootmgr --version",
+    "ddrescue --version",
+    "ethtool --version",
+    "rsync --version",
+    "tmux -V",
+    "rescue help",
+    // Its driver is a module, and is loaded because this opens /dev/loop-control.
+    "losetup -f",
 ];
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
@@ -25,7 +48,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let guest = vm.ssh(&device, "root")?;
     let failed: Vec<String> = TOOLS
         .iter()
-        .map(|tool| Ok((tool, guest.run(&format!("{tool} >/dev/null 2>/tmp/why || {{ cat /tmp/why; false; }}"))?)))
+        .map(|tool| {
+            Ok((tool, guest.run(&format!("{tool} >/dev/null 2>/tmp/why || {{ cat /tmp/why; false; }}"))?))
+        })
         .filter_map(|ran: anyhow::Result<_>| match ran {
             Ok((_, output)) if output.status == 0 => None,
             Ok((tool, output)) => Some(format!("{tool}: {}{}", output.stdout, output.stderr)),
@@ -59,7 +84,12 @@ struct Terminal {
 impl Terminal {
     fn open(guest: &Guest) -> anyhow::Result<Self> {
         let mut command = guest.command(&[]);
-        command.arg("-tt").env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg("-tt")
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().context("starting ssh")?;
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (kept, out) = (shown.clone(), child.stdout.take());

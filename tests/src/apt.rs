@@ -44,6 +44,15 @@ pub const DEMO: &[Need] = &[
     need("zstd", "zstd"),
 ];
 
+/// What compiling the kernel of `kernel-configs/` calls beside what merging its fragments does.
+pub const KERNEL: &[Need] = &[
+    need("bc", "bc"),
+    need("lz4", "lz4"),
+    need("openssl", "openssl"),
+    need("/usr/include/libelf.h", "libelf-dev"),
+    need("/usr/include/openssl/opensslv.h", "libssl-dev"),
+];
+
 /// What the tests call beside: clients and servers of others, and the tools that make disks.
 pub const TESTS: &[Need] = &[
     need("sftp", "openssh-client"),
@@ -68,6 +77,7 @@ pub const TESTS: &[Need] = &[
     need("ssh-audit", "ssh-audit"),
     need("/usr/lib/python3/dist-packages/paramiko", "python3-paramiko"),
     need("/usr/lib/python3/dist-packages/asyncssh", "python3-asyncssh"),
+    need("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     need("nsenter", "util-linux"),
     need("ip", "iproute2"),
     need("python3", "python3"),

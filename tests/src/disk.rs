@@ -99,6 +99,34 @@ pub fn ext4_read(image: &Path, offset: u64, path: &str) -> Result<String> {
     Ok(output.stdout)
 }
 
+/// A disk of `mib` MiB that is one UFS2 with the files of a folder.
+///
+/// # Errors
+/// What makefs said.
+pub fn ufs2(path: &Path, mib: u64, tree: &Path) -> Result<()> {
+    // The superblock as makefs(8) puts it, and as FreeBSD does and every driver looks for it; `fs_sblockloc`.
+    const FROM: usize = 8192;
+    const TO: usize = 65536;
+    const LENGTH: usize = 8192;
+    const PLACE: usize = 1000;
+    let mut command = Command::new("makefs");
+    command.args([
+        "-t",
+        "ffs",
+        "-o",
+        "version=2,bsize=4096,fsize=4096,density=8192",
+        "-s",
+        &format!("{mib}m"),
+    ]);
+    process::check(command.arg(path).arg(tree), SOON)?;
+    let mut bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut superblock = bytes[FROM..FROM + LENGTH].to_vec();
+    superblock[PLACE..PLACE + 8].copy_from_slice(&(TO as u64).to_le_bytes());
+    bytes[FROM..FROM + LENGTH].fill(0);
+    bytes[TO..TO + LENGTH].copy_from_slice(&superblock);
+    std::fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+}
+
 /// A copy that shares blocks with its original where the file system can, and keeps holes.
 ///
 /// # Errors

@@ -13,6 +13,8 @@ use crate::process;
 
 /// A release build with full optimization from nothing, on a slow machine.
 const BUILD: Duration = Duration::from_secs(45 * 60);
+/// For a compiler of kernels that begins with nothing.
+const COMPILE: Duration = Duration::from_secs(120 * 60);
 /// Packages may have to be fetched.
 const PACK: Duration = Duration::from_secs(15 * 60);
 
@@ -66,6 +68,27 @@ impl Binaries {
         let mut command = Command::new(&self.imagebuilder);
         command.args(["kernel", "build", "--config", configuration, "-o"]).arg(out);
         command
+    }
+
+    /// The image of `debian` with this profile and a kernel from `kernel-configs/`, and the folder of its modules.
+    ///
+    /// # Errors
+    /// What the compiler or the image builder said.
+    pub fn image_of_own_kernel(
+        &self,
+        configuration: &str,
+        profile: &str,
+        folder: &Path,
+    ) -> Result<(Image, PathBuf)> {
+        let (kernel, dir) = (folder.join("kernel"), folder.join("image"));
+        process::check(&mut self.kernel_command(configuration, &kernel), COMPILE)?;
+        let modules =
+            std::fs::read_dir(kernel.join("modules"))?.next().context("no folder of modules")??.path();
+        let mut build = self.image_command("debian", profile, &dir);
+        build.arg("--kernel").arg(kernel.join("vmlinuz")).arg("--modules").arg(&modules);
+        process::check(&mut build, PACK)?;
+        let image = Image { kernel: dir.join("vmlinuz"), initramfs: dir.join("rescue-debian.img"), dir };
+        Ok((image, modules))
     }
 
     /// The image of a family with this profile, from the cache where it is there.

@@ -18,12 +18,12 @@ fn at_once() -> usize {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Scenarios that held.
+    /// How many held.
     pub passed: usize,
-    /// Scenarios that did not.
-    pub failed: usize,
+    /// What did not: each by its name and what was wrong, in one line.
+    pub failed: Vec<String>,
 }
 
 /// Runs `chosen`, prints a line for each as it ends, and each failure in full.
@@ -47,13 +47,17 @@ pub fn run(bench: &Bench, chosen: &[&'static Scenario]) -> Result<Tally> {
                     say(scenario.name, start.elapsed(), &result);
                     match result {
                         Ok(()) => tally.passed += 1,
-                        Err(_) => tally.failed += 1,
+                        Err(error) => tally.failed.push(format!("{}: {}", scenario.name, one_line(&error))),
                     }
                 }
             });
         }
     });
     Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().to_string()
 }
 
 fn run_one(bench: &Bench, scenario: &Scenario, root: &Path) -> Result<()> {

@@ -3,8 +3,11 @@
 //! To add one: write `tests/scenarios/<name>.rs` with a `pub(crate) fn run(lab: &Lab) -> Result<()>`
 //! whose first doc line says the promise, and add its row to the list.
 
-use anyhow::Result;
+use std::path::PathBuf;
 
+use anyhow::{Context, Result};
+
+use crate::image::workspace;
 use crate::lab::Lab;
 
 /// A promise that is kept.
@@ -13,6 +16,18 @@ pub struct Scenario {
     pub name: &'static str,
     /// Fails when the promise is broken.
     pub run: fn(&Lab<'_>) -> Result<()>,
+}
+
+/// The sources of the scenarios.
+///
+/// # Errors
+/// When their folder cannot be read.
+pub fn files() -> Result<Vec<PathBuf>> {
+    let folder = workspace().join("tests/scenarios");
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    Ok(files)
 }
 
 /// One row a scenario: its file, and its name in the list.
@@ -29,6 +44,7 @@ scenarios! {
     "../scenarios/metadata_dialects.rs" metadata_dialects;
     "../scenarios/net_bonds.rs" net_bonds;
     "../scenarios/enter_debian.rs" enter_debian;
+    "../scenarios/enter_uefi.rs" enter_uefi;
     "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/lvm_records.rs" lvm_records;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
@@ -56,6 +72,7 @@ scenarios! {
     "../scenarios/net_bond_lacp.rs" net_bond_lacp;
     "../scenarios/disks_dying.rs" disks_dying;
     "../scenarios/own_kernel.rs" own_kernel;
+    "../scenarios/server_kernel.rs" server_kernel;
     "../scenarios/standard_tools.rs" standard_tools;
     "../scenarios/every_family.rs" every_family;
     "../scenarios/metadata.rs" metadata;
