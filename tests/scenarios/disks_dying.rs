@@ -1,7 +1,7 @@
 //! A disk that is dead, one with a bad region, one that fails for a time and one that never answers are shown as
 //! that by `rescue disks`, and the rest of the tree is there in time. While the kernel waits for one that takes 40 s
-//! for each read, drivers are loaded, also of a network card that is plugged in meanwhile, and the other disks are
-//! mounted.
+//! for each read, drivers are loaded, also of the management controller and of a network card that is plugged in
+//! meanwhile, and the other disks are mounted.
 use std::process::Command;
 
 use rescue_schema::report::{BlockReport, DisksReport, ProbeResult};
@@ -35,6 +35,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         .disk(&disks[0])
         .disk(&disks[1])
         .qemu(&["-device", "ich9-ahci,id=ahci", "-drive", &drive, "-device", "ide-hd,bus=ahci.0,drive=slow"])
+        .qemu(&["-device", "ipmi-bmc-sim,id=bmc", "-device", "isa-ipmi-kcs,bmc=bmc"])
         .start()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;
@@ -45,10 +46,11 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let mounted = guest.ok("mount -t ext4 -o ro /dev/vda /mnt && umount /mnt; cat /proc/partitions")?;
     assert!(!mounted.contains("sda1"), "the slow disk has answered:\n{mounted}");
     vm.plug_card("e1000")?;
-    let seen = "ls /sys/bus/pci/drivers/e1000 2>&1; cat /proc/partitions";
-    guest.until(seen, |said| said.contains("0000:"))?;
+    let seen = "ls /sys/bus/pci/drivers/e1000 /dev/ipmi0 2>&1; cat /proc/partitions";
+    guest.until(seen, |said| said.contains("0000:") && !said.contains("ipmi0:"))?;
     let seen = guest.ok(seen)?;
     assert!(!seen.contains("sda1"), "the slow disk has answered:\n{seen}");
+    assert_eq!(guest.ok("cat /proc/sys/kernel/tainted")?, "0", "the kernel warns of a driver");
     guest.ok("rescue disks --wait 2 >/dev/null")?;
     guest.ok(MAKE)?;
     let report: DisksReport = guest.json("rescue disks --wait 2 --json")?;
