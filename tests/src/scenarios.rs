@@ -41,10 +41,14 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    "../scenarios/every_family.rs" every_family;
+    "../scenarios/orphans_reaped.rs" orphans_reaped;
+    "../scenarios/server_kernel.rs" server_kernel;
     "../scenarios/metadata_dialects.rs" metadata_dialects;
     "../scenarios/net_bonds.rs" net_bonds;
     "../scenarios/enter_debian.rs" enter_debian;
     "../scenarios/enter_uefi.rs" enter_uefi;
+    "../scenarios/disks_dying.rs" disks_dying;
     "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/lvm_records.rs" lvm_records;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
@@ -70,11 +74,8 @@ scenarios! {
     "../scenarios/key_login.rs" key_login;
     "../scenarios/leave_by_signal.rs" leave_by_signal;
     "../scenarios/net_bond_lacp.rs" net_bond_lacp;
-    "../scenarios/disks_dying.rs" disks_dying;
     "../scenarios/own_kernel.rs" own_kernel;
-    "../scenarios/server_kernel.rs" server_kernel;
     "../scenarios/standard_tools.rs" standard_tools;
-    "../scenarios/every_family.rs" every_family;
     "../scenarios/metadata.rs" metadata;
     "../scenarios/net_cmdline.rs" net_cmdline;
     "../scenarios/net_from_disk.rs" net_from_disk;
@@ -92,7 +93,6 @@ scenarios! {
     "../scenarios/no_network.rs" no_network;
     "../scenarios/nobody_without_credentials.rs" nobody_without_credentials;
     "../scenarios/nobody_wrong_proof.rs" nobody_wrong_proof;
-    "../scenarios/orphans_reaped.rs" orphans_reaped;
     "../scenarios/password_login.rs" password_login;
     "../scenarios/power_button.rs" power_button;
     "../scenarios/same_inputs_same_bytes.rs" same_inputs_same_bytes;
