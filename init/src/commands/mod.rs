@@ -13,6 +13,7 @@ mod completions;
 mod console;
 mod disks;
 mod disks_text;
+mod disks_words;
 mod disks_worker;
 mod drivers;
 mod enter;
