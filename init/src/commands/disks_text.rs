@@ -58,7 +58,7 @@ pub(super) fn tree(report: &DisksReport, colours: bool) -> String {
     if any(&report.disks, &held) {
         hint.push_str("rescue umount    unmounts what is below /mnt, in order");
     } else if any(&report.disks, &|b| {
-        matches!(b.probe.kind.as_deref(), Some("ext2" | "ext3" | "ext4" | "xfs" | "btrfs"))
+        matches!(b.probe.kind.as_deref(), Some("ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "zfs"))
     }) {
         hint.push_str("rescue mount     finds the system and shows it in /mnt, read-only");
     }
@@ -74,6 +74,12 @@ fn any(blocks: &[BlockReport], is: &dyn Fn(&BlockReport) -> bool) -> bool {
 }
 
 fn name(block: &BlockReport) -> &str {
+    // A dataset stands below its pool.
+    if block.kind == "dataset"
+        && let Some((_, inner)) = block.name.split_once('/')
+    {
+        return inner;
+    }
     if block.name.starts_with('(') {
         return &block.name;
     }
@@ -188,7 +194,7 @@ fn id(block: &BlockReport) -> Option<String> {
 /// How it is attached or what it is built as, what is on it, and the label of that.
 fn what(block: &BlockReport) -> String {
     let built = match block.kind.as_str() {
-        "part" => None,
+        "part" | "dataset" => None,
         "disk" => Some(block.bus.clone().unwrap_or_else(|| "disk".into())),
         kind => Some(kind.to_string()),
     };
@@ -266,7 +272,11 @@ fn facts(block: &BlockReport) -> Vec<(String, Style)> {
         });
     facts.extend(uuid.map(|uuid| (format!("UUID {uuid}"), Style::Plain)));
     facts.extend(named(block).map(|name| (format!("named {name:?}"), Style::Dim)));
-    if block.read_only && block.mounts.is_empty() && block.kind != "rom" {
+    if block.kind == "zpool" {
+        let how = if block.read_only { "imported read-only" } else { "imported READ-WRITE" };
+        facts.push((how.into(), if block.read_only { Style::Dim } else { Style::Warning }));
+    } else if block.read_only && block.mounts.is_empty() && !matches!(block.kind.as_str(), "rom" | "dataset")
+    {
         facts.push(("the device is read-only".into(), Style::Dim));
     }
     if !block.paths.is_empty() {
