@@ -142,7 +142,8 @@ pub(super) fn say(report: &AssembleReport, json: bool) -> anyhow::Result<()> {
     report.remarks.iter().for_each(|line| tell!("  - {line}"));
     report.trouble.iter().for_each(|line| tell!("  ! {line}"));
     report.locked.iter().for_each(|device| tell!("{device} is encrypted: rescue unlock {device}"));
-    if report.steps.is_empty() && report.locked.is_empty() && report.remarks.is_empty() {
+    let silent = report.steps.is_empty() && report.locked.is_empty() && report.remarks.is_empty();
+    if silent && report.trouble.is_empty() {
         tell!("nothing is there to be put together");
     }
     Ok(())

@@ -84,7 +84,7 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
             continue;
         }
         if zfs::is_dataset(root) {
-            if !zfs::may_be_root(root, disks) {
+            if !zfs::may_be_root(root, disks) && !zfs::is_boot(root) {
                 continue;
             }
             if let Some(why) = zfs::locked(root) {
@@ -183,7 +183,8 @@ fn apart(systems: &mut [Found<'_>]) {
     let live: Vec<String> = systems.iter().filter(|s| !s.snapshot).map(|s| s.root.path.clone()).collect();
     for system in systems.iter_mut() {
         let kept = system.subvolume.as_ref().is_some_and(|s| s.path.contains("snapshots"));
-        let alone = !live.contains(&system.root.path);
+        // Datasets are apart already: each is a file system, and the pool says which is booted.
+        let alone = !zfs::is_dataset(system.root) && !live.contains(&system.root.path);
         // A second installation beside it has another identity.
         system.snapshot = system.snapshot && (kept || !alone);
     }

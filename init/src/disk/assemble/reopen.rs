@@ -244,6 +244,8 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
         for mount in mounts.filter(|m| !(aim.gives_way)(&m.target)) {
             let how = if mount.target == "[SWAP]" {
                 format!("in use as swap: swapoff {path}")
+            } else if block.kind == "zpool" {
+                format!("in use, a dataset is mounted at {0}: umount {0}", mount.target)
             } else {
                 format!("mounted at {0}: rescue umount {0}", mount.target)
             };

@@ -173,6 +173,11 @@ pub fn may_be_root(dataset: &BlockReport, disks: &[BlockReport]) -> bool {
     says(dataset) || legacy && !siblings(dataset, disks).iter().any(says)
 }
 
+/// Whether what is booted is on a dataset of its own.
+pub fn is_boot(dataset: &BlockReport) -> bool {
+    more(dataset, "ZFS_MOUNTPOINT") == "/boot"
+}
+
 /// Whether another root of its pool is what is booted.
 pub fn is_kept(dataset: &BlockReport, disks: &[BlockReport]) -> bool {
     !is_booted(dataset) && siblings(dataset, disks).iter().any(is_booted)
