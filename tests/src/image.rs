@@ -91,6 +91,22 @@ impl Binaries {
         Ok((image, modules))
     }
 
+    /// The image of `debian` for a kernel of this machine that has a zfs.ko among its modules, in `/lib/modules` of this
+    /// machine or of a folder that a kernel was unpacked in; with the tools of ZFS.
+    ///
+    /// # Errors
+    /// What the image builder said: apt must know zfsutils-linux.
+    pub fn image_with_zfs(&self, modules: &Path, folder: &Path) -> Result<Image> {
+        let release = modules.file_name().context("the folder of modules has no name")?.to_string_lossy();
+        let root = modules.ancestors().nth(3).unwrap_or(Path::new("/"));
+        let dir = folder.join("image");
+        let mut build = self.image_command("debian", "standard", &dir);
+        build.arg("--kernel").arg(root.join(format!("boot/vmlinuz-{release}")));
+        build.arg("--modules").arg(modules).args(["--module", "zfs", "--add", "zfsutils-linux"]);
+        process::check(&mut build, PACK)?;
+        Ok(Image { kernel: dir.join("vmlinuz"), initramfs: dir.join("rescue-debian.img"), dir })
+    }
+
     /// The image of a family with this profile, from the cache where it is there.
     ///
     /// # Errors

@@ -21,9 +21,24 @@ pub struct Bench {
     images: Mutex<BTreeMap<(String, String), Image>>,
     /// Held while a cached disk is made.
     disks: Mutex<()>,
+    /// A folder of modules with a zfs.ko.
+    zfs: Option<PathBuf>,
 }
 
 impl Bench {
+    /// With the folder of modules of a kernel that has a zfs.ko, where one was named.
+    pub fn with_zfs(zfs: Option<PathBuf>) -> Self {
+        Self { zfs, ..Self::default() }
+    }
+
+    /// That folder.
+    ///
+    /// # Errors
+    /// Where none was named.
+    pub fn zfs(&self) -> Result<&Path> {
+        self.zfs.as_deref().context("no folder of modules with a zfs.ko was named")
+    }
+
     /// The release binaries, built the first time.
     ///
     /// # Errors

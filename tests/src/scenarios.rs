@@ -52,6 +52,7 @@ scenarios! {
     "../scenarios/assemble_layers.rs" assemble_layers;
     "../scenarios/lvm_records.rs" lvm_records;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
+    "../scenarios/zfs_root.rs" zfs_root;
     "../scenarios/power_cut.rs" power_cut;
     "../scenarios/odd_fstabs.rs" odd_fstabs;
     "../scenarios/beacon.rs" beacon;

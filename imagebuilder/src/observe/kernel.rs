@@ -110,7 +110,8 @@ pub(super) fn of_package(package: &Package, pack: &Pack) -> Result<KernelFacts> 
 /// What cannot be read, or modules of two kernels.
 pub(super) fn of_host(vmlinuz: &Path, folder: &Path) -> Result<KernelFacts> {
     let (mut modules, mut files) = (Vec::new(), BTreeMap::new());
-    let mut queue = vec![folder.join("kernel"), folder.join("updates"), folder.join("extra")];
+    // Where kernels, depmod(8) and dkms(8) have them, and Proxmox VE its zfs.ko.
+    let mut queue: Vec<PathBuf> = ["kernel", "updates", "extra", "zfs"].map(|name| folder.join(name)).into();
     queue.retain(|f| f.is_dir());
     let builtin_list = folder.join("modules.builtin");
     ensure!(

@@ -1,4 +1,4 @@
-//! `rescue assemble`: arrays and volume groups, layer by layer; without `--rw` without a byte written.
+//! `rescue assemble`: arrays, volume groups and pools, layer by layer; without `--rw` without a byte written.
 
 use std::process::ExitCode;
 
@@ -8,13 +8,13 @@ use super::secret::Key;
 use super::wrapped::tell;
 use super::{Command, Usage, disks, writable};
 use crate::disk::assemble::{self, Wish, Write};
-use crate::disk::resolve;
+use crate::disk::{resolve, zfs};
 
 pub(super) const COMMAND: Command = Command {
     name: "assemble",
     links: &[],
     usage: "[DEVICE…] [--rw] [--degraded] [--stop] [--dry-run] [--json]",
-    about: "RAID and LVM, read-only and without a resync, or --rw; --stop takes them down",
+    about: "RAID, LVM and ZFS, read-only and without a resync, or --rw; --stop takes them down",
     run,
 };
 
@@ -36,6 +36,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             device => wish.only.push(device.into()),
         }
     }
+    wish.pools = imports_pools();
     let _alone = super::mount::alone()?;
     // What is put together again was told before that was done.
     let mut said = false;
@@ -60,6 +61,11 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         say(&report, json)?;
     }
     Ok(if report.trouble.is_empty() && !report.incomplete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whether this image can import pools of ZFS.
+pub(super) fn imports_pools() -> bool {
+    zfs::has_program("zpool") && crate::modules::is_there("zfs")
 }
 
 /// What is there read-only, put together again to be written to: said before it is done.
@@ -136,7 +142,8 @@ pub(super) fn say(report: &AssembleReport, json: bool) -> anyhow::Result<()> {
     report.remarks.iter().for_each(|line| tell!("  - {line}"));
     report.trouble.iter().for_each(|line| tell!("  ! {line}"));
     report.locked.iter().for_each(|device| tell!("{device} is encrypted: rescue unlock {device}"));
-    if report.steps.is_empty() && report.locked.is_empty() && report.remarks.is_empty() {
+    let silent = report.steps.is_empty() && report.locked.is_empty() && report.remarks.is_empty();
+    if silent && report.trouble.is_empty() {
         tell!("nothing is there to be put together");
     }
     Ok(())

@@ -8,7 +8,7 @@ use rescue_schema::report::{BlockReport, DisksReport, PartitionReport, ProbeRepo
 
 use super::disks_worker::{self, Job, Place};
 use super::{Command, Usage, disks_text, drivers};
-use crate::disk::{mountinfo, resolve, tree};
+use crate::disk::{mountinfo, resolve, tree, zfs};
 use crate::sys::files::read_capped;
 
 /// What a device may take to answer. A healthy one takes milliseconds, a dying one minutes.
@@ -172,9 +172,11 @@ fn filled(disks: &mut [BlockReport], mut found: HashMap<String, ProbeReport>) {
         let why = format!("suspended: reads wait until `dmsetup resume {path}`");
         found.insert(path.into(), disks_worker::unreadable(why));
     });
-    for disk in disks {
+    for disk in &mut *disks {
         tree::fill(disk, &found);
     }
+    let mounts = mountinfo().map(|info| mountinfo::parse(&info)).unwrap_or_default();
+    zfs::fill(disks, &mounts);
 }
 
 /// Whether a path is that of a device or of what is on it.

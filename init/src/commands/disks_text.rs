@@ -46,7 +46,7 @@ pub(super) fn tree(report: &DisksReport, colours: bool) -> String {
     if any(&report.disks, &held) {
         hint.push_str("rescue umount    unmounts what is below /mnt, in order");
     } else if any(&report.disks, &|b| {
-        matches!(b.probe.kind.as_deref(), Some("ext2" | "ext3" | "ext4" | "xfs" | "btrfs"))
+        matches!(b.probe.kind.as_deref(), Some("ext2" | "ext3" | "ext4" | "xfs" | "btrfs" | "zfs"))
     }) {
         hint.push_str("rescue mount     finds the system and shows it in /mnt, read-only");
     }
@@ -62,6 +62,12 @@ fn any(blocks: &[BlockReport], is: &dyn Fn(&BlockReport) -> bool) -> bool {
 }
 
 fn name(block: &BlockReport) -> &str {
+    // A dataset stands below its pool.
+    if block.kind == "dataset"
+        && let Some((_, inner)) = block.name.split_once('/')
+    {
+        return inner;
+    }
     if block.name.starts_with('(') {
         return &block.name;
     }

@@ -31,7 +31,7 @@ pub(super) fn id(block: &BlockReport) -> Option<String> {
 /// How it is attached or what it is built as, what is on it, and the label of that.
 pub(super) fn what(block: &BlockReport) -> String {
     let built = match block.kind.as_str() {
-        "part" => None,
+        "part" | "dataset" => None,
         "disk" => Some(block.bus.clone().unwrap_or_else(|| "disk".into())),
         kind => Some(kind.to_string()),
     };
@@ -109,7 +109,11 @@ pub(super) fn facts(block: &BlockReport) -> Vec<(String, Style)> {
         });
     facts.extend(uuid.map(|uuid| (format!("UUID {uuid}"), Style::Plain)));
     facts.extend(named(block).map(|name| (format!("named {name:?}"), Style::Dim)));
-    if block.read_only && block.mounts.is_empty() && block.kind != "rom" {
+    if block.kind == "zpool" {
+        let how = if block.read_only { "imported read-only" } else { "imported READ-WRITE" };
+        facts.push((how.into(), if block.read_only { Style::Dim } else { Style::Warning }));
+    } else if block.read_only && block.mounts.is_empty() && !matches!(block.kind.as_str(), "rom" | "dataset")
+    {
         facts.push(("the device is read-only".into(), Style::Dim));
     }
     if !block.paths.is_empty() {

@@ -11,7 +11,7 @@ use rescue_schema::report::{BlockReport, ProbeResult, SubvolumeReport};
 use crate::disk::drivers::{Driver, driver};
 use crate::disk::mount::Leave;
 use crate::disk::system::{self, Boot, Content};
-use crate::disk::{assemble, fallback, fstab, mount, pool, protection, resolve};
+use crate::disk::{assemble, fallback, fstab, mount, pool, protection, resolve, zfs};
 use crate::sys::mounts::{self, Wanted};
 use crate::sys::{btrfs, inside, namespace};
 
@@ -83,6 +83,15 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
         if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
             continue;
         }
+        if zfs::is_dataset(root) {
+            if !zfs::may_be_root(root, disks) && !zfs::is_boot(root) {
+                continue;
+            }
+            if let Some(why) = zfs::locked(root) {
+                survey.unseen.push(why);
+                continue;
+            }
+        }
         let mut root = root;
         let looked = if driver.kind == "btrfs" {
             // Each device of a file system shows all of it; copies of a file system on one do not.
@@ -111,9 +120,12 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
             inside(root, driver, |fd| vec![(None, false, system::content(fd))])
         };
         match looked {
-            Ok(all) => all.into_iter().for_each(|(subvolume, default, content)| {
-                take(&mut survey, root, driver, subvolume, default, content);
-            }),
+            Ok(all) => {
+                let kept = zfs::is_kept(root, disks);
+                all.into_iter().for_each(|(subvolume, default, content)| {
+                    take(&mut survey, root, driver, subvolume, default, kept, content);
+                });
+            }
             Err(error) if driver.root && driver.kind != "vfat" => {
                 let why = mount::meaning(&error, driver.driver, &root.path);
                 survey.unseen.push(format!("looking at {} ({}): {why}", root.path, driver.kind));
@@ -135,12 +147,13 @@ fn take<'a>(
     driver: &Driver,
     subvolume: Option<SubvolumeReport>,
     default: bool,
+    kept: bool,
     mut content: Content,
 ) {
     match content.facts.take().filter(|_| driver.root) {
         Some(facts) => {
             // The default subvolume, or the one that its own fstab names, is the system; others are copies.
-            let own = subvolume.as_ref().is_none_or(|s| default || boots_from(&facts, s));
+            let own = !kept && subvolume.as_ref().is_none_or(|s| default || boots_from(&facts, s));
             survey.systems.push(Found {
                 root,
                 subvolume,
@@ -170,7 +183,8 @@ fn apart(systems: &mut [Found<'_>]) {
     let live: Vec<String> = systems.iter().filter(|s| !s.snapshot).map(|s| s.root.path.clone()).collect();
     for system in systems.iter_mut() {
         let kept = system.subvolume.as_ref().is_some_and(|s| s.path.contains("snapshots"));
-        let alone = !live.contains(&system.root.path);
+        // Datasets are apart already: each is a file system, and the pool says which is booted.
+        let alone = !zfs::is_dataset(system.root) && !live.contains(&system.root.path);
         // A second installation beside it has another identity.
         system.snapshot = system.snapshot && (kept || !alone);
     }
@@ -205,7 +219,7 @@ fn named(systems: &mut [Found<'_>]) {
     for system in systems.iter_mut() {
         let same =
             |snapshots: bool| names.iter().filter(|n| n.0 == system.name && (snapshots || !n.2)).count() > 1;
-        let device = system::clean(&system.root.name);
+        let device = system::clean(&system.root.name.replace('/', "-"));
         let subvolume = system.subvolume.as_ref().map(|s| system::clean(&s.path.replace('/', "-")));
         let several = names.iter().filter(|n| n.1 == system.root.path && !n.2).count() > 1;
         system.name = match subvolume {
@@ -217,7 +231,7 @@ fn named(systems: &mut [Found<'_>]) {
                 };
                 format!("{}-{subvolume}", system.name)
             }
-            _ if same(false) => format!("{}-{device}", system.name),
+            _ if system.snapshot || same(false) => format!("{}-{device}", system.name),
             _ => std::mem::take(&mut system.name),
         };
     }
@@ -240,6 +254,10 @@ pub(super) fn plan(
     if let (Some(subvolume), Some(root)) = (&system.subvolume, plan.steps.first_mut()) {
         root.options.retain(|o| !o.starts_with("subvol"));
         root.options.push(format!("subvolid={}", subvolume.id));
+    }
+    if zfs::is_dataset(system.root) {
+        zfs::add(&mut plan, system.root, disks, leave.write);
+        return plan;
     }
     // A fstab that does not even name its root says little of the rest; what it does name stands.
     if !fstab::parse(fstab.unwrap_or_default()).0.iter().any(|e| e.target == "/") {

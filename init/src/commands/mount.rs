@@ -174,7 +174,8 @@ fn put_together(wish: &Wish) -> anyhow::Result<Vec<BlockReport>> {
 
 /// As it is put together to be looked at: what is written to is put together again.
 fn together_as(wish: &Wish) -> assemble::Wish {
-    assemble::Wish { degraded: wish.how.leave.degraded, ..assemble::Wish::default() }
+    let pools = together::imports_pools();
+    assemble::Wish { degraded: wish.how.leave.degraded, pools, ..assemble::Wish::default() }
 }
 
 /// The same for one device alone: nothing where it is there, or else what makes it.

@@ -1,6 +1,5 @@
 //! `rescue systems`: what is installed on the disks.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,9 +7,8 @@ use rescue_schema::report::{BlockReport, SystemReport, SystemsReport};
 
 use super::find::{self, Found, Survey};
 use super::wrapped::tell;
-use super::{Command, Usage, disks, mount};
-use crate::disk::{resolve, sealed};
-use crate::sys::spawn;
+use super::{Command, Usage, assemble, disks, mount};
+use crate::disk::{resolve, sealed, zfs};
 
 pub(super) const COMMAND: Command = Command {
     name: "systems",
@@ -38,8 +36,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let mut unseen = survey.unseen;
     // With devices named, what is on the others is not asked about.
     if only.is_empty() {
-        let folders = || spawn::PATH.split(':').map(Path::new);
-        unseen.extend(sealed::words(&disks, &|program| folders().any(|f| f.join(program).exists())));
+        unseen.extend(sealed::words(&disks, assemble::imports_pools(), &zfs::has_program));
     }
     let report = SystemsReport { systems, unseen };
     if json {

@@ -71,7 +71,9 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         // What it is on is taken down for it.
         key.prove(opening)?;
     }
-    let wish = Wish { degraded, write: if write { Write::All } else { Write::Nothing }, only: Vec::new() };
+    let write_to = if write { Write::All } else { Write::Nothing };
+    let pools = super::assemble::imports_pools();
+    let wish = Wish { degraded, write: write_to, only: Vec::new(), pools };
     writable::apply(&again, &Wish { only: again.only.clone(), ..wish.clone() }, &mut key)?;
     let node = if locked {
         key.open(opening, &|module: &str| drop(crate::modules::load(module)))?

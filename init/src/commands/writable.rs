@@ -119,8 +119,8 @@ pub(super) fn closed<'a>(disks: &'a [BlockReport], only: &[String]) -> (Vec<&'a 
     ) {
         let chosen = chosen || only.contains(&block.path) || only.contains(&format!("/dev/{}", block.name));
         let encrypted = |b: &BlockReport| b.kind == "crypt" && b.read_only;
-        let layer =
-            block.kind.starts_with("raid") || matches!(block.kind.as_str(), "linear" | "lvm" | "bcache");
+        let layer = block.kind.starts_with("raid")
+            || matches!(block.kind.as_str(), "linear" | "lvm" | "bcache" | "zpool");
         if chosen && encrypted(block) {
             // What is on it goes with it.
             return;

@@ -31,6 +31,8 @@ pub const DRIVERS: &[Driver] = &[
     row("ext2",     "ext4",     &["noload"]),
     row("xfs",      "xfs",      &["norecovery", "nouuid"]),
     row("btrfs",    "btrfs",    &["rescue=nologreplay"]),
+    // What is not to be written to is in a pool that is imported read-only, and that replays nothing.
+    row("zfs",      "zfs",      &[]),
     row("f2fs",     "f2fs",     &["norecovery"]),
     row("jfs",      "jfs",      &[]),
     row("reiserfs", "reiserfs", &[]),

@@ -88,15 +88,21 @@ fn groups(disk: &BlockReport) -> Vec<&str> {
 
 /// Arrays with members missing, below which something is to be written.
 fn degraded(block: &BlockReport, writes: &dyn Fn(&str) -> bool, reasons: &mut Vec<String>) {
+    let pool = block.kind == "zpool";
     let array = block.kind.starts_with("raid") || block.kind == "linear";
-    if array
+    if (array || pool)
         && block.state.as_deref().is_some_and(|s| s.contains("degraded"))
         && flat(std::slice::from_ref(block)).iter().any(|b| writes(&b.path))
     {
+        let add = if pool {
+            format!("zpool status {}", block.name)
+        } else {
+            format!("mdadm {} --add DEV", block.path)
+        };
         reasons.push(format!(
             "{}: degraded: what is written is on what is left of it alone, and a member that comes back is stale; \
-             add it first (mdadm {} --add DEV)",
-            block.path, block.path
+             add it first ({add})",
+            block.path
         ));
     }
     block.children.iter().for_each(|c| degraded(c, writes, reasons));

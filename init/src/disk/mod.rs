@@ -25,3 +25,4 @@ pub mod system;
 mod table;
 pub mod tree;
 pub mod unmount;
+pub mod zfs;

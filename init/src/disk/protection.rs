@@ -19,11 +19,14 @@ fn note(device: &str) -> PathBuf {
 }
 
 /// Protects a device until [`release`]; one that is protected already stays as it is. Says whether that
-/// changed anything.
+/// changed anything. A dataset of a pool is no device, and refuses writes as the pool does.
 ///
 /// # Errors
 /// Those of the device and of the note.
 pub fn hold(device: &str) -> io::Result<bool> {
+    if !device.starts_with("/dev/") {
+        return Ok(false);
+    }
     let changed = protect(Path::new(device), true)?;
     if changed {
         fs::create_dir_all(NOTES)?;

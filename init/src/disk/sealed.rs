@@ -19,23 +19,29 @@ const FORMATS: &[Format] = &[
     ("VMFS_volume_member", "a datastore of ESXi", "vmfs6-fuse", "vmfs6-tools"),
 ];
 
-/// What is not seen, a sentence each. `has` says whether a program is in this image.
-pub fn words(disks: &[BlockReport], has: &dyn Fn(&str) -> bool) -> Vec<String> {
+/// What is not seen, a sentence each. `pools` says whether this image imports pools of ZFS, `has` whether a program is
+/// in it.
+pub fn words(disks: &[BlockReport], pools: bool, has: &dyn Fn(&str) -> bool) -> Vec<String> {
     let mut said: Vec<String> = assemble::locked(disks)
         .iter()
         .map(|b| format!("{} is encrypted, and what is in it is not seen: rescue unlock {0}", b.path))
         .collect();
-    if !assemble::plan(disks, &assemble::Wish::default()).steps.is_empty() {
+    let plan = assemble::plan(disks, &assemble::Wish { pools, ..assemble::Wish::default() });
+    if !plan.steps.is_empty() {
         said.push(
-            "arrays, volume groups or caches are not put together, and not seen: rescue assemble".into(),
+            "arrays, volume groups, caches or pools are not put together, and not seen: rescue assemble"
+                .into(),
         );
     }
+    let members = assemble::members(&plan);
     for block in flat(disks) {
         let whole = matches!(block.probe.result, ProbeResult::Found | ProbeResult::Ambivalent);
         let used = block.children.iter().any(|c| c.partition.is_none());
         let kind = block.probe.kind.as_deref().filter(|_| whole && !used);
-        // A cache has no content of its own.
-        if more(block, "BCACHE_ROLE") == Some("cache") {
+        // A cache has no content of its own; a pool that can be imported was said.
+        if more(block, "BCACHE_ROLE") == Some("cache")
+            || kind == Some("zfs_member") && members.contains(&block.path)
+        {
             continue;
         }
         let Some((_, what, program, package)) = FORMATS.iter().find(|f| Some(f.0) == kind) else { continue };
@@ -68,14 +74,14 @@ mod tests {
         let note = "pool tank was exported: `zpool import -o readonly=on -R /mnt tank`";
         disks[0].children[1].probe.signatures =
             vec![SignatureReport { notes: vec![note.into()], ..SignatureReport::default() }];
-        let said = words(&disks, &|_| false);
+        let said = words(&disks, false, &|_| false);
         assert_eq!(said.len(), 2, "{said:?}");
         assert_eq!(said[0], "/dev/vda3 is encrypted, and what is in it is not seen: rescue unlock /dev/vda3");
         assert!(
             said[1].contains("`zpool import") && said[1].contains("no zpool (package zfsutils"),
             "{said:?}"
         );
-        assert!(!words(&disks, &|_| true)[1].contains("no zpool"));
-        assert!(words(&disks[..0], &|_| true).is_empty());
+        assert!(!words(&disks, false, &|_| true)[1].contains("no zpool"));
+        assert!(words(&disks[..0], false, &|_| true).is_empty());
     }
 }

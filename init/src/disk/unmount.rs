@@ -15,10 +15,11 @@ use crate::sys::{block, ending, mounts};
 const GRACE: Duration = Duration::from_secs(3);
 
 /// What lies at or below `folder` and belongs to a system: is at or below a folder of `/mnt` that a
-/// device is mounted at. Children first.
+/// device or a dataset is mounted at. Children first.
 pub fn plan(mountinfo: &[u8], folder: &Path) -> Vec<Mount> {
     let all = mountinfo::parse(mountinfo);
-    let root = |m: &&Mount| m.target.parent() == Some(Path::new(MOUNT_ROOT)) && m.source.starts_with("/dev/");
+    let own = |m: &Mount| m.source.starts_with("/dev/") || m.kind == "zfs";
+    let root = |m: &&Mount| m.target.parent() == Some(Path::new(MOUNT_ROOT)) && own(m);
     let systems: Vec<&Path> = all.iter().filter(root).map(|m| m.target.as_path()).collect();
     let below = mountinfo::below(mountinfo, folder).into_iter();
     // The last of those at one place is the one that is seen.

@@ -26,6 +26,14 @@ pub use loader::Loader;
 pub use order::Plan;
 pub use tables::Tables;
 
+/// Whether a module of this name is in the image or the kernel.
+pub fn is_there(name: &str) -> bool {
+    let tables = Tables::observe(Path::new("/"));
+    kmod::is_loaded(Path::new("/"), &tables::normal(name))
+        || tables.is_builtin(name)
+        || !tables.resolve(name).is_empty()
+}
+
 /// Loads a module by its name or by an alias such as `fs-ext4`, with all that it needs.
 ///
 /// # Errors

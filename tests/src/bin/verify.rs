@@ -1,5 +1,6 @@
 //! `cargo verify`: everything that must hold before a change is merged.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
@@ -14,12 +15,14 @@ use rescue_tests::scenarios::{self, SCENARIOS, Scenario};
 use rescue_tests::{apt, process};
 
 const USAGE: &str = "\
-usage: cargo verify -- [--only TEXT]… [--kernel] [--list]
+usage: cargo verify -- [--only TEXT]… [--kernel] [--zfs DIR] [--list]
 
 Formatting, lints, the unit tests of the workspace, every scenario in QEMU, and the fuzzer for a short time.
   --only TEXT   only the scenarios whose name holds TEXT, and nothing else
   --kernel      builds the kernels of kernel-configs/ for their scenarios, which takes some ten minutes each the
                 first time; without this such a scenario is done when its kernel is in the cache
+  --zfs DIR     the modules of a kernel that has a zfs.ko (Debian: zfs-dkms, /lib/modules/VERSION), for the scenario
+                of a root on ZFS; apt must know zfsutils-linux (contrib). Without this it is not done
   --list        the names of the scenarios";
 
 /// For cargo, which may have everything to compile.
@@ -32,6 +35,7 @@ const FUZZING: &str = "Fuzzing";
 struct Wishes {
     only: Vec<String>,
     kernel: bool,
+    zfs: Option<PathBuf>,
     list: bool,
 }
 
@@ -59,12 +63,13 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<Option<Wishes>> {
     use lexopt::prelude::*;
-    let mut wishes = Wishes { only: Vec::new(), kernel: false, list: false };
+    let mut wishes = Wishes { only: Vec::new(), kernel: false, zfs: None, list: false };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("only") => wishes.only.push(parser.value()?.string()?),
             Long("kernel") => wishes.kernel = true,
+            Long("zfs") => wishes.zfs = Some(parser.value()?.into()),
             Long("list") => wishes.list = true,
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
@@ -85,6 +90,13 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
     if chosen.is_empty() {
         bail!("no scenario's name holds {}; `cargo verify -- --list` names them", wishes.only.join(" or "));
     }
+    let without_zfs = wishes.zfs.is_none() && chosen.iter().any(|scenario| scenario.name == ZFS);
+    if without_zfs {
+        chosen.retain(|scenario| scenario.name != ZFS);
+        if chosen.is_empty() {
+            bail!("{ZFS} {NO_ZFS}");
+        }
+    }
     let whole = wishes.only.is_empty();
     let mut story = Narrator::new(if whole { 6 } else { 2 });
     story.step("Packages");
@@ -93,7 +105,7 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
     let kernel = if compiles { apt::KERNEL } else { &[] };
     apt::install_missing(&[apt::DEMO, apt::TESTS, kernel], |command| story.command(command))?;
     story.say("every program that is needed is there");
-    let bench = Bench::default();
+    let bench = Bench::with_zfs(wishes.zfs.clone());
     std::thread::scope(|scope| {
         let fuzzer = whole.then(|| compile_meanwhile(scope, &bench));
         let mut failed: Vec<&str> = Vec::new();
@@ -104,6 +116,9 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
             }));
         }
         story.step("Scenarios");
+        if without_zfs {
+            story.say(&format!("{ZFS} {NO_ZFS}"));
+        }
         if whole {
             story.during("compiling the programs (begun with the lints)", || bench.binaries())?;
         }
@@ -181,6 +196,11 @@ fn said<T>(result: Result<T>) -> Option<T> {
 
 /// The scenarios of the kernels that are built from `kernel-configs/`, and the configuration of each.
 const OWN_KERNELS: &[(&str, &str)] = &[("own_kernel", "cloud"), ("server_kernel", "server")];
+
+/// The scenario that needs a zfs.ko, and what is said where none was named.
+const ZFS: &str = "zfs_root";
+const NO_ZFS: &str =
+    "is not done without the modules of a kernel that has a zfs.ko: cargo verify -- --zfs DIR";
 
 fn kernel_is_cached(bench: &Bench, configuration: &str) -> Result<bool> {
     let folder = tempfile::tempdir().context("making a folder")?;

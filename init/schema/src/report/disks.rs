@@ -16,10 +16,10 @@ pub struct DisksReport {
 pub struct BlockReport {
     /// The kernel's name: `vda1`.
     pub name: String,
-    /// Its device node: `/dev/vda1`, `/dev/mapper/root`.
+    /// Its device node: `/dev/vda1`, `/dev/mapper/root`. Of a dataset of ZFS its name: `rpool/ROOT/debian`.
     pub path: String,
-    /// `disk`, `part`, `rom`, `loop`, `mpath`, `crypt`, `lvm`, `bcache`, `dm`, or the level of a RAID
-    /// (`raid1`).
+    /// `disk`, `part`, `rom`, `loop`, `mpath`, `crypt`, `lvm`, `bcache`, `dm`, `zpool`, `dataset`, or the
+    /// level of a RAID (`raid1`).
     pub kind: String,
     /// Bytes.
     pub size: u64,

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::lvm::Group;
 use super::record::{hold, note, release};
 use super::volume::Volume;
-use super::{Step, array, cached, overlay};
+use super::{Step, array, cached, overlay, zfs};
 use crate::sys::dm;
 
 /// LVM2 as it leaves the rescue's own /etc alone: no backups or archives there, no udev, no daemon.
@@ -28,6 +28,7 @@ pub fn apply(step: &Step, load: &dyn Fn(&str)) -> io::Result<()> {
         Step::Group(group) => activate(group, load),
         Step::Behind(behind) => cached::map(behind),
         Step::Cached(set) => cached::start(set, load),
+        Step::Pool(pool) => zfs::import(pool, load),
     }
 }
 

@@ -14,7 +14,13 @@ pub(super) struct Member<'a> {
     pub(super) signature: &'a SignatureReport,
 }
 
-impl Member<'_> {
+impl<'a> Member<'a> {
+    fn of(block: &'a BlockReport, kind: &str) -> Option<Self> {
+        let found = block.probe.result == ProbeResult::Found;
+        let signature = block.probe.signatures.first().filter(|s| found && s.kind == kind)?;
+        Some(Self { block, signature })
+    }
+
     pub(super) fn path(&self) -> &str {
         &self.block.path
     }
@@ -65,12 +71,12 @@ impl<'a> Facts<'a> {
 
     /// Members of a kind: those whose deciding signature it is. What could be two things is none.
     pub(super) fn members(&self, kind: &str) -> Vec<Member<'a>> {
-        let member = |block: &&'a BlockReport| {
-            let found = block.probe.result == ProbeResult::Found;
-            let signature = block.probe.signatures.first().filter(|s| found && s.kind == kind)?;
-            Some(Member { block, signature })
-        };
-        self.chosen.iter().filter_map(member).collect()
+        self.chosen.iter().filter_map(|block| Member::of(block, kind)).collect()
+    }
+
+    /// The same of all devices, chosen or not.
+    pub(super) fn everywhere(&self, kind: &str) -> Vec<Member<'a>> {
+        self.all.iter().filter_map(|block| Member::of(block, kind)).collect()
     }
 
     /// Whether a device of this kernel name is there, chosen or not.
@@ -85,20 +91,6 @@ impl<'a> Facts<'a> {
 
     /// What is seen and cannot be put together here, said so that nobody takes it for empty.
     pub(super) fn others(&self, plan: &mut Plan) {
-        for (pool, members) in groups(&self.members("zfs_member"), |m| m.uuid().to_string()) {
-            let label = members.iter().find_map(|m| m.signature.label.as_deref()).unwrap_or(&pool);
-            let paths: Vec<String> = members.iter().map(|m| m.path().to_string()).collect();
-            // One that was not exported counts as another machine's, which this rescue is.
-            let exported = members.iter().all(|m| m.signature.state.as_deref() == Some("clean"));
-            let force = if exported { "" } else { "-f " };
-            plan.refuse(format!(
-                "ZFS pool {:?} ({pool}) on {}: not imported here; by hand, in an image with its tools and a zfs.ko \
-                 for its kernel (Debian: contrib, zfs-dkms; imagebuilder build --add zfsutils-linux): \
-                 zpool import {force}-o readonly=on -R /mnt {pool}",
-                shown(label),
-                row(&paths)
-            ));
-        }
         for block in &self.chosen {
             let kind = block.probe.kind.as_deref().unwrap_or_default();
             let used = block.children.iter().any(|c| c.partition.is_none());

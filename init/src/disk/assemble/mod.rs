@@ -32,6 +32,7 @@ pub mod reopen;
 #[cfg(test)]
 mod tests;
 pub mod volume;
+pub mod zfs;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -51,6 +52,8 @@ pub struct Wish {
     pub write: Write,
     /// Where any are named, members are looked for on these devices alone (and on what is built on them).
     pub only: Vec<String>,
+    /// Whether this image can import pools of ZFS.
+    pub pools: bool,
 }
 
 /// What may be written to.
@@ -76,6 +79,8 @@ pub enum Step {
     Behind(bcache::Behind),
     /// Start devices with their cache.
     Cached(bcache::Cached),
+    /// Import a pool of ZFS.
+    Pool(zfs::Pool),
 }
 
 impl Step {
@@ -87,6 +92,7 @@ impl Step {
             Self::Group(group) => paths(&group.devices),
             Self::Behind(behind) => vec![behind.device.path.clone()],
             Self::Cached(cached) => [paths(&cached.caches), paths(&cached.backing)].concat(),
+            Self::Pool(pool) => pool.devices.clone(),
         }
     }
 
@@ -108,6 +114,7 @@ impl Step {
             Self::Behind(behind) => mapped == Some(behind.mapped.as_str()),
             // By which number the kernel calls them is not known before.
             Self::Cached(_) => device.starts_with("/dev/bcache"),
+            Self::Pool(pool) => device.split('/').next() == Some(pool.name.as_str()),
         }
     }
 }
@@ -119,6 +126,7 @@ impl fmt::Display for Step {
             Self::Group(group) => group.fmt(f),
             Self::Behind(behind) => behind.fmt(f),
             Self::Cached(cached) => cached.fmt(f),
+            Self::Pool(pool) => pool.fmt(f),
         }
     }
 }
@@ -191,6 +199,7 @@ pub fn plan(disks: &[BlockReport], wish: &Wish) -> Plan {
     md::plan(&facts, wish, &mut plan);
     bcache::plan(&facts, wish, &mut plan);
     lvm::plan(&facts, wish, &mut plan);
+    zfs::plan(&facts, wish, &mut plan);
     facts.others(&mut plan);
     plan
 }

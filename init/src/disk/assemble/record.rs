@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::apply::{program, run};
 use super::array::put;
-use super::{cached, overlay};
+use super::{cached, overlay, zfs};
 use crate::sys::dm;
 use crate::sys::files::{read_capped, read_trimmed, replace};
 use crate::sys::mounts::protect;
 
 /// What was made, a line each, oldest first: `md NAME`, `lvm UUID NAME`, `overlay NAME`, `crypt NAME`,
-/// `mapped NAME`, `bcache SET`, `protected DEVICE`.
+/// `mapped NAME`, `bcache SET`, `zpool NAME`, `protected DEVICE`.
 const RECORD: &str = "/run/rescue/assembled";
 
 /// Words of the names of volumes that are parts of others (lvm(8), VALID NAMES).
@@ -113,6 +113,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
                 (format!("stop the bcache set {name}"), Path::new("/sys/fs/bcache").join(name).exists())
             }
             "overlay" => (format!("discard the overlay {name}"), true),
+            "zpool" => (format!("export ZFS pool {name:?}"), crate::disk::zfs::is_imported(name)),
             // A volume that was on an overlay is gone with it.
             _ => (format!("give {name} back"), Path::new(name).exists()),
         };
@@ -135,6 +136,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
             "bcache" => cached::stop(name),
             "crypt" => run(program("cryptsetup").args(["close", name]), None),
             "overlay" => overlay::discard(name),
+            "zpool" => zfs::export(name),
             // A device is given back only when nothing that was built on devices is left.
             _ if stuck.is_empty() => protect(Path::new(name), false).map(drop),
             _ => {

@@ -11,6 +11,7 @@ use rescue_schema::report::BlockReport;
 
 use super::{Step, Wish, Write, opened_name};
 use crate::disk::resolve::flat;
+use crate::disk::zfs;
 
 /// Layers that are taken down, by kernel or mapped name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Reopen {
     pub others: Vec<String>,
     /// What stands behind caches and is put together again.
     pub cached: Vec<String>,
+    /// Pools of ZFS that are imported again.
+    pub pools: Vec<String>,
     /// What LVM2 builds volumes of.
     pub parts: Vec<String>,
     /// Overlays that are discarded.
@@ -77,6 +80,7 @@ impl Reopen {
             .chain(&self.volumes)
             .chain(&self.others)
             .chain(&self.cached)
+            .chain(&self.pools)
             .chain(&self.parts)
             .chain(&self.overlays);
         rest.chain(opened).cloned().collect()
@@ -84,7 +88,8 @@ impl Reopen {
 
     /// How it is put together again.
     pub fn wish(&self, degraded: bool) -> Wish {
-        Wish { degraded, write: Write::Volumes(self.volumes.clone()), only: self.only.clone() }
+        let pools = !self.pools.is_empty();
+        Wish { degraded, write: Write::Volumes(self.volumes.clone()), only: self.only.clone(), pools }
     }
 }
 
@@ -100,6 +105,12 @@ impl fmt::Display for Reopen {
         for name in &self.cached {
             lines.push(format!(
                 "start {name} again, READ-WRITE: with its cache, both write superblocks and journals"
+            ));
+        }
+        for name in &self.pools {
+            lines.push(format!(
+                "import ZFS pool {name:?} again, READ-WRITE: its labels are written, its intent log is replayed; \
+                 nothing else may use it now"
             ));
         }
         for one in &self.opened {
@@ -124,7 +135,7 @@ fn is_array(block: &BlockReport) -> bool {
 }
 
 fn is_layer(block: &BlockReport) -> bool {
-    is_array(block) || matches!(block.kind.as_str(), "crypt" | "lvm" | "overlay" | "bcache")
+    is_array(block) || matches!(block.kind.as_str(), "crypt" | "lvm" | "overlay" | "bcache" | "zpool")
 }
 
 fn mapped(block: &BlockReport) -> String {
@@ -227,9 +238,14 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
         .collect();
     for path in &gone {
         let Some(block) = tree.blocks.get(path) else { continue };
-        for mount in block.mounts.iter().filter(|m| !(aim.gives_way)(&m.target)) {
+        // What is mounted of a pool are its datasets.
+        let own = block.children.iter().filter(|_| block.kind == "zpool");
+        let mounts = block.mounts.iter().chain(own.flat_map(|dataset| &dataset.mounts));
+        for mount in mounts.filter(|m| !(aim.gives_way)(&m.target)) {
             let how = if mount.target == "[SWAP]" {
                 format!("in use as swap: swapoff {path}")
+            } else if block.kind == "zpool" {
+                format!("in use, a dataset is mounted at {0}: umount {0}", mount.target)
             } else {
                 format!("mounted at {0}: rescue umount {0}", mount.target)
             };
@@ -242,6 +258,15 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
             "lvm" => plan.others.push(mapped(block)),
             "bcache" => plan.cached.push(mapped(block)),
             "overlay" => plan.overlays.push(mapped(block)),
+            "zpool" => {
+                if zfs::holds_keys(block) {
+                    plan.refused.push(format!(
+                        "{path}: importing it again forgets the keys that were loaded: rescue umount, \
+                         rescue assemble --rw, zfs load-key -a, and then what was asked for"
+                    ));
+                }
+                plan.pools.push(block.name.clone());
+            }
             "crypt" => {
                 for parent in parents() {
                     plan.opened.push(Opened {

@@ -22,7 +22,7 @@ pub use apply::{apply, below, meaning};
 pub use plan::{Tables, plan};
 
 /// Most mounts of one system.
-const MOST: usize = 128;
+pub(super) const MOST: usize = 128;
 
 /// What the engineer allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use crate::disk::crypttab::{self, Opened};
 use crate::disk::drivers::driver;
 use crate::disk::fstab;
 use crate::disk::resolve::{self, Missing};
+use crate::disk::zfs::is_dataset;
 
 /// What a system says itself of its devices.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +43,8 @@ pub fn plan(
         if let Some(other) = other.filter(|_| entry.source.contains('=')) {
             plan.trouble.push(format!("/etc/fstab line {}: its root is {} by that", entry.line, other.path));
         }
+    } else if is_dataset(root) {
+        // Its pool says what belongs where; see `zfs::add`.
     } else if fstab.is_none() {
         plan.trouble
             .push("there is no /etc/fstab that can be read: what belongs where is not known by it".into());

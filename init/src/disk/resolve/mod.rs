@@ -209,7 +209,7 @@ fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
         Tag::Id | Tag::Place => false,
         Tag::Path => {
             block.path == value
-                || format!("/dev/{}", block.name) == value
+                || block.path.starts_with("/dev/") && format!("/dev/{}", block.name) == value
                 || mapped(value).is_some_and(|m| m == block.path)
         }
     }

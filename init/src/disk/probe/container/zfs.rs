@@ -178,6 +178,12 @@ fn describe(reader: &Reader<'_>, mut values: Values) -> SignatureReport {
             found.more.insert(key.into(), value.to_string());
         }
     }
+    let state = match number("state") {
+        Some(0) => Some("active"),
+        Some(1) => Some("exported"),
+        _ => None,
+    };
+    found.more.extend(state.map(|state| ("ZFS_STATE".to_string(), state.to_string())));
     found.more.extend(text("hostname").map(|host| ("ZFS_HOST".to_string(), host)));
     found
 }
