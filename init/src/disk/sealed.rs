@@ -25,11 +25,13 @@ pub fn words(disks: &[BlockReport], has: &dyn Fn(&str) -> bool) -> Vec<String> {
         .iter()
         .map(|b| format!("{} is encrypted, and what is in it is not seen: rescue unlock {0}", b.path))
         .collect();
-    if !assemble::plan(disks, &assemble::Wish::default()).steps.is_empty() {
+    let (can, cannot) = assemble::left(disks);
+    if can {
         said.push(
             "arrays, volume groups or caches are not put together, and not seen: rescue assemble".into(),
         );
     }
+    said.extend(cannot);
     for block in flat(disks) {
         let whole = matches!(block.probe.result, ProbeResult::Found | ProbeResult::Ambivalent);
         let used = block.children.iter().any(|c| c.partition.is_none());

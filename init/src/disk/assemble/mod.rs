@@ -186,11 +186,23 @@ pub fn members(plan: &Plan) -> Vec<String> {
 
 /// What can be put together of `disks` now.
 pub fn plan(disks: &[BlockReport], wish: &Wish) -> Plan {
-    let mut plan = Plan::default();
     let facts = facts::Facts::new(disks, &wish.only);
-    md::plan(&facts, wish, &mut plan);
-    bcache::plan(&facts, wish, &mut plan);
-    lvm::plan(&facts, wish, &mut plan);
+    let mut plan = layers(&facts, wish);
     facts.others(&mut plan);
     plan
+}
+
+fn layers(facts: &facts::Facts<'_>, wish: &Wish) -> Plan {
+    let mut plan = Plan::default();
+    md::plan(facts, wish, &mut plan);
+    bcache::plan(facts, wish, &mut plan);
+    lvm::plan(facts, wish, &mut plan);
+    plan
+}
+
+/// Of arrays, volume groups and caches that are not put together: whether some can be as they are, and why others
+/// cannot, a sentence each.
+pub fn left(disks: &[BlockReport]) -> (bool, Vec<String>) {
+    let plan = layers(&facts::Facts::new(disks, &[]), &Wish::default());
+    (!plan.steps.is_empty(), plan.refused.into_iter().map(|refused| refused.text).collect())
 }

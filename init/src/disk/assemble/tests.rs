@@ -301,3 +301,21 @@ fn a_volume_of_a_group_that_is_not_whole_is_known() {
     assert!(!lvm::lacks(std::slice::from_ref(&here), "/dev/a"), "it is no volume of the group");
     assert!(!lvm::lacks(&[here, there], "/dev/mapper/vg-root"));
 }
+
+#[test]
+fn what_is_left_out_is_said_until_it_is_put_together() {
+    let lone = member("a", "1", "0", "10", "0 1");
+    let (can, why) = left(std::slice::from_ref(&lone));
+    assert!(!can && why.len() == 1 && why[0].contains("1 of 2 members are here: not started"), "{why:?}");
+    let started = [below(lone, "raid1", device("md127", "ext4", "f", &[]))];
+    assert_eq!(left(&started), (false, Vec::new()));
+    let volume =
+        |name: &str| BlockReport { path: format!("/dev/mapper/vg-{name}"), ..BlockReport::default() };
+    let group = self::volume("a", "p", ("vg", "g"), "p q", "half:h:w:0+8l@0/4096,8+8l@1/2048 thin:t:wk:");
+    let (can, why) = left(std::slice::from_ref(&group));
+    assert!(can && why.len() == 2 && why[1].contains("only whole volumes"), "{why:?}");
+    // With holes: what LVM alone could activate is what is left.
+    let group = [below(below(group, "lvm", volume("root")), "lvm", volume("half"))];
+    let (can, why) = left(&group);
+    assert!(!can && why.len() == 1 && why[0].contains("not activated: thin"), "{why:?}");
+}
