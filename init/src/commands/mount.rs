@@ -15,7 +15,7 @@ use super::wrapped::complain;
 use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key};
 use crate::disk::mount::Leave;
 use crate::disk::resolve::{self, Missing};
-use crate::disk::{assemble, mount, system};
+use crate::disk::{assemble, mount, sealed, system};
 use crate::sys::mounts;
 
 pub(super) const COMMAND: Command = Command {
@@ -140,8 +140,17 @@ fn alone_at(device: &str, wish: &Wish, key: &mut Key) -> anyhow::Result<MountRep
             Some(_) if assemble::locked(&disks).iter().any(|b| b.path == *device) => {
                 bail!("{device} is encrypted: rescue unlock {device}, or --key-file FILE")
             }
+            Some(_) if sealed::is_divided(block) => bail!(
+                "{device} is divided into partitions that the kernel does not show: losetup -rfP {device}, then: \
+                 rescue systems"
+            ),
             Some(kind) => {
-                bail!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more")
+                let member = block.probe.signatures.first().is_some_and(|s| s.usage == "raid");
+                let why = if member { assemble::left(&disks).1 } else { Vec::new() };
+                let why: String = why.iter().map(|line| format!("\n  - {line}")).collect();
+                bail!(
+                    "{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more{why}"
+                )
             }
             None => {
                 bail!("nothing that can be mounted is known on {device}: `rescue probe {device}` says more")
@@ -176,18 +185,21 @@ fn put_together(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> 
     mount_key::open(key, None, &all, disks, wish.how.dry_run)
 }
 
-/// The same; where one volume is locked and no system is seen without it, it is opened with what is typed.
+/// The same; a volume is opened with what is typed where it is named, or alone is locked and no system is seen without
+/// it.
 fn opened(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> {
     let disks = put_together(wish, key)?;
-    let locked = match assemble::locked(&disks).as_slice() {
-        [one] if wish.asks(key) => one.path.clone(),
-        _ => return Ok(disks),
+    let named = wish.name.as_deref().filter(|name| resolve::is_name(name));
+    let locked = assemble::locked(&disks);
+    let one = match (named.map(|name| resolve::named(name, &disks)), locked.as_slice()) {
+        _ if !wish.asks(key) => None,
+        (Some(named), all) => named.ok().filter(|b| all.iter().any(|l| l.path == b.path)),
+        (None, [one]) if find::survey(&disks).systems.is_empty() => Some(*one),
+        _ => None,
     };
-    if !find::survey(&disks).systems.is_empty() {
-        return Ok(disks);
-    }
+    let Some(one) = one.map(|block| block.path.clone()) else { return Ok(disks) };
     let all = assemble::Wish { only: wish.only.clone(), ..together_as(wish) };
-    mount_key::open(key, Some(&locked), &all, disks, false)
+    mount_key::open(key, Some(&one), &all, disks, false)
 }
 
 /// As it is put together to be looked at: what is written to is put together again.
@@ -205,7 +217,8 @@ fn put_together_for(device: &str, wish: &Wish) -> anyhow::Result<Vec<BlockReport
         }
         let mut all = together_as(wish);
         let plan = assemble::plan(&disks, &all);
-        let only = assemble::made_of(&plan, device).unwrap_or_else(|| assemble::members(&plan));
+        let by_node = device.starts_with("/dev/") && !device.starts_with("/dev/disk/");
+        let only = assemble::made_of(&plan, device).unwrap_or_else(|| assemble::members(&plan, by_node));
         if only.is_empty() {
             break;
         }
@@ -296,6 +309,13 @@ pub(super) fn ensure(
     let mut key = wish.how.key();
     let disks = opened(&wish, &mut key)?;
     let survey = find::survey(&disks);
+    let root =
+        match name.filter(|name| resolve::is_name(name)).map(|name| (name, resolve::named(name, &disks))) {
+            Some((_, Ok(block))) => Some(resolve::opened(block).unwrap_or(block).path.clone()),
+            Some((name, Err(several @ Missing::Several(_)))) => bail!(several.said(name)),
+            _ => None,
+        };
+    let name = root.as_deref().or(name);
     unseen(&survey, name);
     let chosen = choose(&survey, name, false, leave.write, &disks)?;
     let system = chosen.first().context("no system")?;

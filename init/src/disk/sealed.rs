@@ -32,6 +32,7 @@ pub fn words(disks: &[BlockReport], has: &dyn Fn(&str) -> bool) -> Vec<String> {
         );
     }
     said.extend(cannot);
+    said.extend(divided(disks));
     for block in flat(disks) {
         let whole = matches!(block.probe.result, ProbeResult::Found | ProbeResult::Ambivalent);
         let used = block.children.iter().any(|c| c.partition.is_none());
@@ -52,6 +53,29 @@ pub fn words(disks: &[BlockReport], has: &dyn Fn(&str) -> bool) -> Vec<String> {
         said.push(format!("{} is {what}{note}, and not looked into{lacks}", block.path));
     }
     said
+}
+
+/// Volumes that have a partition table, as a guest's disk on its host has: the kernel looks for none on them.
+fn divided(disks: &[BlockReport]) -> Option<String> {
+    let all = flat(disks);
+    // A loop device on it shows them.
+    let shown = |b: &BlockReport| {
+        all.iter().any(|l| l.kind == "loop" && !l.children.is_empty() && l.probe.uuid == b.probe.uuid)
+    };
+    let is = |b: &&&BlockReport| is_divided(b) && !shown(b);
+    let paths: Vec<&str> = all.iter().filter(is).map(|b| b.path.as_str()).collect();
+    let (first, are) = (paths.first()?, if paths.len() > 1 { "are" } else { "is" });
+    let names = paths.join(", ");
+    Some(format!(
+        "{names} {are} divided into partitions, as a guest's disk, and not looked into: losetup -rfP {first} shows them \
+         (losetup -D before rescue umount)"
+    ))
+}
+
+/// Whether a volume has partitions that the kernel does not show.
+pub fn is_divided(block: &BlockReport) -> bool {
+    let volume = matches!(block.kind.as_str(), "lvm" | "crypt" | "loop");
+    volume && block.children.is_empty() && !block.probe.partitions.is_empty()
 }
 
 fn more<'a>(block: &'a BlockReport, key: &str) -> Option<&'a str> {
@@ -79,5 +103,15 @@ mod tests {
         );
         assert!(!words(&disks, &|_| true)[1].contains("no zpool"));
         assert!(words(&disks[..0], &|_| true).is_empty());
+        // A guest's disk on its host, until a loop device shows what is on it.
+        let mut guest =
+            BlockReport { kind: "lvm".into(), path: "/dev/mapper/vg-guest".into(), ..disk("dm-0", &[]) };
+        guest.probe.partitions.push(Default::default());
+        guest.probe.uuid = Some("aa".into());
+        let said = words(std::slice::from_ref(&guest), &|_| true);
+        assert!(said.len() == 1 && said[0].contains("losetup -rfP /dev/mapper/vg-guest"), "{said:?}");
+        let mut shown = BlockReport { kind: "loop".into(), ..disk("loop0", &[("ext4", "bb")]) };
+        shown.probe.uuid.clone_from(&guest.probe.uuid);
+        assert!(words(&[guest, shown], &|_| true).is_empty());
     }
 }

@@ -178,9 +178,10 @@ pub fn made_of(plan: &Plan, device: &str) -> Option<Vec<String>> {
     plan.steps.iter().find(|step| step.makes(device)).map(Step::devices)
 }
 
-/// What all that can be put together is on, volume groups left out: what is on it is not known before.
-pub fn members(plan: &Plan) -> Vec<String> {
-    let steps = plan.steps.iter().filter(|step| !matches!(step, Step::Group(_)));
+/// What all that can be put together is on: what is on it is not known before. A volume group, which says what it holds,
+/// is left out where `by_node` says that what is looked for is called by its node.
+pub fn members(plan: &Plan, by_node: bool) -> Vec<String> {
+    let steps = plan.steps.iter().filter(|step| !(by_node && matches!(step, Step::Group(_))));
     steps.flat_map(Step::devices).collect()
 }
 
