@@ -117,5 +117,8 @@ fn seen_and_mounted(guest: &Guest) -> anyhow::Result<()> {
     ensure!(refused.status == 1 && refused.stdout.contains("losetup -rfP /dev/mapper/vh-guest"), "{refused:?}");
     guest.ok("losetup -rfP /dev/mapper/vh-guest && rescue systems >/dev/null")?;
     ensure!(guest.ok("rescue mount guest && cat /mnt/guest/etc/os-release")?.contains("Debian guest"));
-    guest.ok("rescue umount guest && losetup -D && rescue umount").map(drop)
+    guest.ok("rescue umount guest")?;
+    let stuck = guest.run("rescue umount 2>&1")?;
+    ensure!(stuck.status == 1 && stuck.stdout.contains("on it is /dev/loop0: losetup -d /dev/loop0"), "{stuck:?}");
+    guest.ok("losetup -D; rescue umount").map(drop)
 }

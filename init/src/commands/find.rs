@@ -110,7 +110,7 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
                 }
             };
             root = pool.devices.iter().copied().find(|b| !b.mounts.is_empty()).unwrap_or(root);
-            if let Some(why) = &pool.lacking {
+            if let Some(why) = pool.lacking.as_ref().filter(|_| root.mounts.is_empty()) {
                 survey.unseen.push(format!(
                     "{why}: attach the others, or use it without them: rescue mount --degraded"
                 ));
