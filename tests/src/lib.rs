@@ -23,5 +23,6 @@ pub mod qemu;
 pub mod runner;
 pub mod scenarios;
 pub mod switch;
+pub mod terminal;
 pub mod verdict;
 pub mod vm;

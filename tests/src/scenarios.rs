@@ -55,6 +55,7 @@ scenarios! {
     "../scenarios/zfs_root.rs" zfs_root;
     "../scenarios/power_cut.rs" power_cut;
     "../scenarios/odd_fstabs.rs" odd_fstabs;
+    "../scenarios/odd_layouts.rs" odd_layouts;
     "../scenarios/beacon.rs" beacon;
     "../scenarios/repair_fstab.rs" repair_fstab;
     "../scenarios/return_after.rs" return_after;

@@ -210,7 +210,7 @@ fn put_together(probe: ProbeReport) {
     for (count, degraded) in [(1, false), (1, true), (2, true)] {
         let wish = assemble::Wish { degraded, ..assemble::Wish::default() };
         let plan = assemble::plan(&disks[..count], &wish);
-        let named = assemble::members(&plan);
+        let named = assemble::members(&plan, false);
         assert!(named.iter().all(|path| disks.iter().any(|disk| disk.path == *path)), "{named:?}");
         let _ =
             (format!("{:?}", plan.remarks), plan.steps.iter().map(ToString::to_string).collect::<String>());

@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) const COMMAND: Command = Command {
     name: "enter",
     links: &[],
-    usage: "[SYSTEM] [--rw] [--key-file FILE] [--degraded] [--only DEV]… [--dry-run] [-- COMMAND…]",
+    usage: "[SYSTEM|DEV] [--rw] [--key-file FILE] [--degraded] [--only DEV]… [--dry-run] [-- COMMAND…]",
     about: "into a system, with its own shell and programs; all undone at the end",
     run,
 };

@@ -46,6 +46,8 @@ pub(super) struct Survey<'a> {
     pub parts: Vec<(String, Content)>,
     /// What could not be looked at, a sentence each.
     pub unseen: Vec<String>,
+    /// The devices among it that could not be read.
+    pub unread: Vec<String>,
 }
 
 /// Looks at all of them.
@@ -69,9 +71,11 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
             survey
                 .unseen
                 .push(format!("{path}: the disks below {gone} are gone: rescue umount lets go of it"));
+            survey.unread.push(path.clone());
             continue;
         }
         if root.probe.result == ProbeResult::Unreadable {
+            survey.unread.push(root.path.clone());
             let why = root.probe.notes.first().map_or("no answer", String::as_str);
             survey.unseen.push(if root.kind == "lvm" && assemble::lvm::lacks(disks, &root.path) {
                 format!("{}: where it lies on disks that are missing it cannot be read", root.path)
@@ -80,7 +84,12 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
             });
         }
         let Some(driver) = known else { continue };
-        if root.probe.result != ProbeResult::Found || root.children.iter().any(|c| c.partition.is_none()) {
+        let found = matches!(root.probe.result, ProbeResult::Found | ProbeResult::Ambivalent);
+        if !found || root.children.iter().any(|c| c.partition.is_none()) {
+            continue;
+        }
+        if !resolve::is_clear(&root.probe) {
+            survey.unseen.push(format!("not looked into: {}", resolve::doubt(root)));
             continue;
         }
         if zfs::is_dataset(root) {
@@ -110,7 +119,7 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
                 }
             };
             root = pool.devices.iter().copied().find(|b| !b.mounts.is_empty()).unwrap_or(root);
-            if let Some(why) = &pool.lacking {
+            if let Some(why) = pool.lacking.as_ref().filter(|_| root.mounts.is_empty()) {
                 survey.unseen.push(format!(
                     "{why}: attach the others, or use it without them: rescue mount --degraded"
                 ));
@@ -129,6 +138,7 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
             Err(error) if driver.root && driver.kind != "vfat" => {
                 let why = mount::meaning(&error, driver.driver, &root.path);
                 survey.unseen.push(format!("looking at {} ({}): {why}", root.path, driver.kind));
+                survey.unread.push(root.path.clone());
             }
             Err(_) => {}
         }

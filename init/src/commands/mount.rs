@@ -9,12 +9,13 @@ use rescue_schema::paths::{MOUNT_ROOT, RUN};
 use rescue_schema::report::{BlockReport, MountReport};
 
 use super::find::{self, Found, Survey};
-use super::mount_one::{How, one};
+use super::mount_one::{How, Meant, one};
+use super::secret::Key;
 use super::wrapped::complain;
 use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key};
 use crate::disk::mount::Leave;
 use crate::disk::resolve::{self, Missing};
-use crate::disk::{assemble, mount, system};
+use crate::disk::{assemble, mount, sealed, system};
 use crate::sys::mounts;
 
 pub(super) const COMMAND: Command = Command {
@@ -38,6 +39,11 @@ impl Wish {
     fn again(&self, name: &str) -> String {
         let which = self.name.as_deref().or(self.all.then_some(name));
         which.map(|w| format!(" {w}")).unwrap_or_default()
+    }
+
+    /// Whether a person can be asked for a passphrase.
+    fn asks(&self, key: &Key) -> bool {
+        key.asks() && !self.how.json && !self.how.dry_run
     }
 }
 
@@ -80,29 +86,31 @@ fn usage(error: lexopt::Error) -> anyhow::Error {
 fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let wish = parse(args)?;
     let _alone = alone()?;
+    let mut key = wish.how.key();
     if let Some(device) = wish.name.as_deref().filter(|n| resolve::is_name(n)) {
-        return finish(&[alone_at(device, &wish)?], &wish);
+        return finish(&[alone_at(device, &wish, &mut key)?], &wish);
     }
-    let disks = put_together(&wish)?;
+    let disks = opened(&wish, &mut key)?;
     let survey = find::survey(&disks);
     unseen(&survey, wish.name.as_deref());
     let mut reports = Vec::new();
     for system in choose(&survey, wish.name.as_deref(), wish.all, wish.how.leave.write, &disks)? {
         let planned = |leave| find::plan(system, &survey, &disks, leave);
-        reports.push(system_at(system, &planned, &disks, &wish)?.0);
+        reports.push(system_at(system, &planned, &disks, &wish, &mut key)?.0);
     }
     finish(&reports, &wish)
 }
 
 /// Mounts what is on a device, by itself.
-fn alone_at(device: &str, wish: &Wish) -> anyhow::Result<MountReport> {
+fn alone_at(device: &str, wish: &Wish, key: &mut Key) -> anyhow::Result<MountReport> {
     let mut disks = put_together_for(device, wish)?;
-    if let Some(file) = &wish.how.key_file {
+    let own = resolve::named(device, &disks).ok().map(|b| b.path.clone());
+    let is_locked = assemble::locked(&disks).iter().any(|b| Some(&b.path) == own.as_ref());
+    if wish.how.key_file.is_some() || is_locked && wish.asks(key) {
         // Itself, or whatever may hold it.
-        let own = found(device, &disks).ok().map(|b| b.path.clone());
-        disks = mount_key::open(file, own.as_deref(), &together_as(wish), disks, wish.how.dry_run)?;
+        disks = mount_key::open(key, own.as_deref(), &together_as(wish), disks, wish.how.dry_run)?;
     }
-    let block = found(device, &disks).map_err(|missing| {
+    let block = resolve::named(device, &disks).map_err(|missing| {
         let said = missing.said(device);
         match (missing, assemble::locked(&disks).first()) {
             (Missing::Several(_), _) => anyhow!(said),
@@ -123,27 +131,34 @@ fn alone_at(device: &str, wish: &Wish) -> anyhow::Result<MountReport> {
     let name = system::clean(device.trim_start_matches("/dev/").trim_start_matches("mapper/"));
     let planned = |leave| mount::alone(block, &disks, &Path::new(MOUNT_ROOT).join(&name), leave);
     if planned(wish.how.leave).steps.is_empty() {
+        let on: Vec<&str> = block.children.iter().map(|child| child.path.as_str()).collect();
         match block.probe.kind.as_deref() {
+            _ if !on.is_empty() => bail!(
+                "{device} is no file system; name one that is on it, or a system (rescue systems): {}",
+                on.join(", ")
+            ),
             Some(_) if assemble::locked(&disks).iter().any(|b| b.path == *device) => {
                 bail!("{device} is encrypted: rescue unlock {device}, or --key-file FILE")
             }
+            Some(_) if sealed::is_divided(block) => bail!(
+                "{device} is divided into partitions that the kernel does not show: losetup -rfP {device}, then: \
+                 rescue systems"
+            ),
             Some(kind) => {
-                bail!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more")
+                let member = block.probe.signatures.first().is_some_and(|s| s.usage == "raid");
+                let why = if member { assemble::left(&disks, false).why } else { Vec::new() };
+                let why: String = why.iter().map(|line| format!("\n  - {line}")).collect();
+                bail!(
+                    "{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more{why}"
+                )
             }
             None => {
                 bail!("nothing that can be mounted is known on {device}: `rescue probe {device}` says more")
             }
         }
     }
-    Ok(one(block, &name, None, &planned, &disks, &how)?.0)
-}
-
-/// The device that is meant by its node or by another name.
-fn found<'a>(device: &str, disks: &'a [BlockReport]) -> Result<&'a BlockReport, Missing> {
-    resolve::device(device, disks, device).or_else(|missing| {
-        let named = resolve::flat(disks).into_iter().find(|b| b.path == device);
-        named.or_else(|| resolve::encrypted(device, disks, device).ok()).ok_or(missing)
-    })
+    let meant = Meant { root: block, name: &name, pretty_name: None };
+    Ok(one(&meant, &planned, &disks, &how, key)?.0)
 }
 
 /// Says what could not be looked at, unless the system that is meant was found all the same.
@@ -159,17 +174,32 @@ fn is_called(system: &Found<'_>, name: &str) -> bool {
 
 /// What is there, once arrays and volume groups that can be put together have been: that writes nothing.
 /// Devices that are named are left as they are.
-fn put_together(wish: &Wish) -> anyhow::Result<Vec<BlockReport>> {
+fn put_together(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> {
     let disks = disks::look(&wish.only)?;
     let all = together_as(wish);
     let disks = if wish.only.is_empty() || wish.how.dry_run { make(&all, disks, wish)? } else { disks };
-    match &wish.how.key_file {
-        Some(file) => {
-            let all = assemble::Wish { only: wish.only.clone(), ..all };
-            mount_key::open(file, None, &all, disks, wish.how.dry_run)
-        }
-        None => Ok(disks),
+    if wish.how.key_file.is_none() {
+        return Ok(disks);
     }
+    let all = assemble::Wish { only: wish.only.clone(), ..all };
+    mount_key::open(key, None, &all, disks, wish.how.dry_run)
+}
+
+/// The same; a volume is opened with what is typed where it is named, or alone is locked and no system is seen without
+/// it.
+fn opened(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> {
+    let disks = put_together(wish, key)?;
+    let named = wish.name.as_deref().filter(|name| resolve::is_name(name));
+    let locked = assemble::locked(&disks);
+    let one = match (named.map(|name| resolve::named(name, &disks)), locked.as_slice()) {
+        _ if !wish.asks(key) => None,
+        (Some(named), all) => named.ok().filter(|b| all.iter().any(|l| l.path == b.path)),
+        (None, [one]) if find::survey(&disks).systems.is_empty() => Some(*one),
+        _ => None,
+    };
+    let Some(one) = one.map(|block| block.path.clone()) else { return Ok(disks) };
+    let all = assemble::Wish { only: wish.only.clone(), ..together_as(wish) };
+    mount_key::open(key, Some(&one), &all, disks, false)
 }
 
 /// As it is put together to be looked at: what is written to is put together again.
@@ -182,13 +212,14 @@ fn together_as(wish: &Wish) -> assemble::Wish {
 fn put_together_for(device: &str, wish: &Wish) -> anyhow::Result<Vec<BlockReport>> {
     let mut disks = disks::look(&wish.only)?;
     for _ in 0..together::LAYERS {
-        let known = !matches!(resolve::device(device, &disks, device), Err(resolve::Missing::Nowhere));
+        let known = resolve::named(device, &disks) != Err(Missing::Nowhere);
         if known || !wish.only.is_empty() {
             break;
         }
         let mut all = together_as(wish);
         let plan = assemble::plan(&disks, &all);
-        let only = assemble::made_of(&plan, device).unwrap_or_else(|| assemble::members(&plan));
+        let by_node = device.starts_with("/dev/") && !device.starts_with("/dev/disk/");
+        let only = assemble::made_of(&plan, device).unwrap_or_else(|| assemble::members(&plan, by_node));
         if only.is_empty() {
             break;
         }
@@ -235,18 +266,33 @@ fn choose<'a>(
     }
     match name {
         // One that has a name is not to be found for the same reasons.
-        _ if live.is_empty() => match assemble::locked(disks).first() {
-            Some(block) => {
-                let rw = if write { "--rw " } else { "" };
-                bail!("no system found; {0} is encrypted: rescue unlock {rw}{0}", block.path)
-            }
-            None => bail!("no Linux system found, nor another: `rescue disks` shows what is on the disks"),
-        },
+        _ if live.is_empty() => {
+            bail!("no Linux system found, nor another{}", where_else(survey, disks, write))
+        }
         Some(name) => Err(Usage(format!("no system {name:?}; there are:{}", list(&live))).into()),
         None if live.len() > 1 && !all => {
             Err(Usage(format!("several systems: name one, or --all:{}", list(&live))).into())
         }
         None => Ok(live),
+    }
+}
+
+/// Where one may be all the same: what is locked, could not be read or is not put together.
+fn where_else(survey: &Survey<'_>, disks: &[BlockReport], write: bool) -> String {
+    let rw = if write { "--rw " } else { "" };
+    let locked = assemble::locked(disks).into_iter();
+    let mut said: Vec<String> =
+        locked.map(|b| format!("{0} is encrypted: rescue unlock {rw}{0}", b.path)).collect();
+    match survey.unread.as_slice() {
+        [] => {}
+        [one] => said.push(format!("{one} could not be read")),
+        all => said.push(format!("{} devices could not be read: {}", all.len(), all.join(", "))),
+    }
+    said.extend(assemble::left(disks, false).why);
+    match said.as_slice() {
+        [] => ": `rescue disks` shows what is on the disks".into(),
+        [one] => format!("; {one}"),
+        all => format!(", but not all could be seen:\n  {}", all.join("\n  ")),
     }
 }
 
@@ -261,13 +307,21 @@ pub(super) fn ensure(
     let _alone = alone()?;
     let how = How { leave, key_file: key_file.map(Into::into), quiet: true, ..How::default() };
     let wish = Wish { name: name.map(Into::into), only: only.into(), how, ..Wish::default() };
-    let disks = put_together(&wish)?;
+    let mut key = wish.how.key();
+    let disks = opened(&wish, &mut key)?;
     let survey = find::survey(&disks);
+    let root =
+        match name.filter(|name| resolve::is_name(name)).map(|name| (name, resolve::named(name, &disks))) {
+            Some((_, Ok(block))) => Some(resolve::opened(block).unwrap_or(block).path.clone()),
+            Some((name, Err(several @ Missing::Several(_)))) => bail!(several.said(name)),
+            _ => None,
+        };
+    let name = root.as_deref().or(name);
     unseen(&survey, name);
     let chosen = choose(&survey, name, false, leave.write, &disks)?;
     let system = chosen.first().context("no system")?;
     let planned = |leave| find::plan(system, &survey, &disks, leave);
-    let (report, fresh) = system_at(system, &planned, &disks, &wish)?;
+    let (report, fresh) = system_at(system, &planned, &disks, &wish, &mut key)?;
     disks_worker::dismiss();
     Ok((report, fresh, system.facts.clone()))
 }
@@ -277,16 +331,12 @@ fn system_at(
     planned: &dyn Fn(Leave) -> mount::Plan,
     disks: &[BlockReport],
     wish: &Wish,
+    key: &mut Key,
 ) -> anyhow::Result<(MountReport, bool)> {
-    let pretty = system.facts.pretty_name.clone();
-    one(
-        system.root,
-        &system.name,
-        pretty,
-        planned,
-        disks,
-        &How { again: wish.again(&system.name), ..wish.how.clone() },
-    )
+    let pretty_name = system.facts.pretty_name.clone();
+    let meant = Meant { root: system.root, name: &system.name, pretty_name };
+    let how = How { again: wish.again(&system.name), ..wish.how.clone() };
+    one(&meant, planned, disks, &how, key)
 }
 
 fn finish(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {

@@ -1,8 +1,6 @@
-//! What `rescue mount --key-file` opens before it looks for systems: every encrypted volume that the key fits, read-only,
-//! and what is built on it. What is to be written to is opened again later, once it is known that nothing stands against it.
-
-use std::ffi::OsStr;
-use std::path::Path;
+//! What `rescue mount` opens before it looks for systems: every encrypted volume that a key file fits, or the one that
+//! is meant, whose passphrase is asked for. It is opened read-only, and what is built on it is put together. What is to
+//! be written to is opened again later, once it is known that nothing stands against it.
 
 use rescue_schema::report::BlockReport;
 
@@ -11,15 +9,14 @@ use super::wrapped::complain;
 use super::{assemble as together, disks};
 use crate::disk::assemble::{self, Opening, Wish};
 
-/// Opens what the key in `file` opens, on one device or on all; the disks as they are then.
+/// Opens what `key` opens, on one device or on all; the disks as they are then.
 pub(super) fn open(
-    file: &OsStr,
+    key: &mut Key,
     device: Option<&str>,
     all: &Wish,
     mut disks: Vec<BlockReport>,
     dry_run: bool,
 ) -> anyhow::Result<Vec<BlockReport>> {
-    let mut key = Key::new(Some(file.into()));
     key.read_file()?;
     let load = |module: &str| drop(crate::modules::load(module));
     let mut tried: Vec<String> = Vec::new();
@@ -30,9 +27,8 @@ pub(super) fn open(
         let mut opened = false;
         for block in locked {
             tried.push(block.path.clone());
-            let shown = Path::new(file).display();
             if dry_run {
-                complain!("to be done first (rescue unlock): open {}, read-only, with {shown}", block.path);
+                complain!("to be done first (rescue unlock): open {}, read-only", block.path);
                 continue;
             }
             let bitlocker = block.probe.kind.as_deref() == Some("BitLocker");

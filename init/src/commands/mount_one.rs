@@ -31,7 +31,7 @@ pub(super) struct How {
 }
 
 impl How {
-    fn key(&self) -> Key {
+    pub(super) fn key(&self) -> Key {
         match &self.key_file {
             // Stdin is for the command that runs in there.
             None if self.quiet => Key::typed(),
@@ -40,18 +40,25 @@ impl How {
     }
 }
 
+/// What is mounted, as its root, and what it is called.
+pub(super) struct Meant<'a> {
+    pub root: &'a BlockReport,
+    pub name: &'a str,
+    pub pretty_name: Option<String>,
+}
+
 /// Mounts one system, or says what would be done.
 pub(super) fn one(
-    root: &BlockReport,
-    name: &str,
-    pretty_name: Option<String>,
+    meant: &Meant<'_>,
     planned: &dyn Fn(Leave) -> mount::Plan,
     disks: &[BlockReport],
     how: &How,
+    key: &mut Key,
 ) -> anyhow::Result<(MountReport, bool)> {
+    let &Meant { root, name, .. } = meant;
     let mut plan = planned(how.leave);
     let write = how.leave.write && plan.steps.first().is_some_and(|s| !s.read_only);
-    let mut report = report_of(&plan, root, name, pretty_name, write);
+    let mut report = report_of(&plan, meant, write);
     let mut read_only = None;
     let at = |m: &&MountPoint| Path::new(&m.target) == plan.folder;
     let whole = !plan.steps.first().is_some_and(|s| s.options.iter().any(|o| o.starts_with("subvolid=")));
@@ -65,7 +72,7 @@ pub(super) fn one(
             (report.left_out, report.trouble) = (Vec::new(), Vec::new());
             say(&report, None, how);
             let whole = planned(Leave { write: !place.read_only, ..how.leave });
-            complete(&mut report, whole, disks, how)?;
+            complete(&mut report, whole, disks, how, key)?;
             return Ok((report, false));
         }
         if !elsewhere.is_empty() {
@@ -106,14 +113,13 @@ pub(super) fn one(
     if how.dry_run {
         return Ok((report, false));
     }
-    let mut key = how.key();
-    writable::keys(&again, &mut key).with_context(|| as_it_was(name, &read_only))?;
+    writable::keys(&again, key).with_context(|| as_it_was(name, &read_only))?;
     // The kernel asks for it itself, by /sbin/modprobe; a kernel built without that asks nobody.
     let load = |kind: &str| drop(crate::modules::load(kind));
     if let Some(before) = &read_only {
         give_way(before, &load)?;
     }
-    if let Err(error) = writable::apply(&again, &again.wish(how.leave.degraded), &mut key) {
+    if let Err(error) = writable::apply(&again, &again.wish(how.leave.degraded), key) {
         // As much of it as there is.
         let back = read_only.filter(|p| p.steps.iter().all(|s| s.devices().all(|d| Path::new(d).exists())));
         let what = match back.map(|before| mount::apply(&before, &load)) {
@@ -153,17 +159,11 @@ fn as_it_was(name: &str, read_only: &Option<mount::Plan>) -> String {
     format!("{name} is not mounted for writing, {left}")
 }
 
-fn report_of(
-    plan: &mount::Plan,
-    root: &BlockReport,
-    name: &str,
-    pretty_name: Option<String>,
-    write: bool,
-) -> MountReport {
+fn report_of(plan: &mount::Plan, meant: &Meant<'_>, write: bool) -> MountReport {
     MountReport {
-        system: name.into(),
-        pretty_name,
-        device: root.path.clone(),
+        system: meant.name.into(),
+        pretty_name: meant.pretty_name.clone(),
+        device: meant.root.path.clone(),
         target: plan.folder.to_string_lossy().into_owned(),
         read_only: !write,
         steps: plan.steps.iter().map(ToString::to_string).collect(),
@@ -185,6 +185,7 @@ fn complete(
     mut plan: mount::Plan,
     disks: &[BlockReport],
     how: &How,
+    key: &mut Key,
 ) -> anyhow::Result<()> {
     if Path::new(&report.target) != plan.folder || how.dry_run || plan.refused.is_some() {
         return Ok(());
@@ -208,7 +209,7 @@ fn complete(
     let written = written(&missing, how.leave);
     let why = || format!("the rest of {} is not mounted for writing", report.system);
     let again = writable::plan(disks, &written, how.leave.degraded, None).with_context(why)?;
-    reopen(&again, how).with_context(why)?;
+    reopen(&again, how, key).with_context(why)?;
     let stubborn = writable::stubborn(&written);
     if !stubborn.is_empty() {
         bail!("{}: {}", why(), stubborn.join("; "));
@@ -225,14 +226,13 @@ fn complete(
 }
 
 /// Puts together again, to be written to, what is read-only: said before it is done.
-fn reopen(again: &Reopen, how: &How) -> anyhow::Result<()> {
+fn reopen(again: &Reopen, how: &How, key: &mut Key) -> anyhow::Result<()> {
     if again.is_empty() {
         return Ok(());
     }
     complain!("{again}");
-    let mut key = how.key();
-    writable::keys(again, &mut key)?;
-    writable::apply(again, &again.wish(how.leave.degraded), &mut key)
+    writable::keys(again, key)?;
+    writable::apply(again, &again.wish(how.leave.degraded), key)
 }
 
 /// Unmounts a system that is to be mounted for writing: ext4 refuses to make a mount that skipped its

@@ -43,7 +43,8 @@ impl Key {
         Self { no_stdin: true, ..Self::default() }
     }
 
-    fn asks(&self) -> bool {
+    /// Whether it is typed on the terminal.
+    pub(super) fn asks(&self) -> bool {
         self.file.is_none() && std::io::stdin().is_terminal()
     }
 

@@ -4,17 +4,19 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use rescue_schema::paths::MOUNT_ROOT;
-use rescue_schema::report::UnmountReport;
+use rescue_schema::report::{BlockReport, UnmountReport};
 
 use super::wrapped::{complain, tell};
 use super::{Command, Usage, disks};
-use crate::disk::{assemble, mountinfo, unmount};
+use crate::disk::resolve::{self, Missing};
+use crate::disk::{assemble, mountinfo, pool, unmount};
 
 pub(super) const COMMAND: Command = Command {
     name: "umount",
     links: &[],
-    usage: "[SYSTEM|PATH|--all] [--kill] [--dry-run] [--json]",
+    usage: "[SYSTEM|DEV|PATH|--all] [--kill] [--dry-run] [--json]",
     about: "everything back, in order; tells who holds what",
     run,
 };
@@ -38,7 +40,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     }
     let _alone = if dry_run { None } else { Some(super::mount::alone()?) };
     let info = disks::mountinfo()?;
-    let folder = folder(name.as_deref(), &info);
+    let folder = folder(name.as_deref(), &info)?;
     let plan = unmount::plan(&info, &folder);
     let mut report = if dry_run {
         let unmounted = plan.iter().map(|m| m.target.display().to_string()).collect();
@@ -54,7 +56,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         if plan.is_empty() && report.closed.is_empty() {
-            tell!("nothing is mounted below {}", folder.display());
+            let of = if folder.starts_with("/dev") || folder.is_relative() { "of " } else { "at or below " };
+            tell!("nothing {of}{} is mounted by this rescue", folder.display());
         }
         let verb = if dry_run { "unmount" } else { "unmounted" };
         report.unmounted.iter().for_each(|t| tell!("{verb} {t}"));
@@ -66,17 +69,95 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 /// The folder that a name, a path or a device stands for.
-fn folder(name: Option<&str>, info: &[u8]) -> PathBuf {
+fn folder(name: Option<&str>, info: &[u8]) -> anyhow::Result<PathBuf> {
     let root = Path::new(MOUNT_ROOT);
-    match name {
-        None => root.into(),
-        Some(device) if device.starts_with("/dev/") => {
-            let mounts = mountinfo::parse(info).into_iter();
-            let mut places =
-                mounts.filter(|m| m.source == device && m.target.starts_with(root)).map(|m| m.target);
-            places.next().unwrap_or_else(|| device.into())
+    let Some(name) = name else { return Ok(root.into()) };
+    if !resolve::is_name(name) {
+        return Ok(root.join(name));
+    }
+    // Without a look at the disks, one of which may not answer.
+    let by_node = mountinfo::parse(info).into_iter().find(|m| m.source == name && m.target.starts_with(root));
+    if let Some(mount) = by_node {
+        return Ok(mount.target);
+    }
+    let place = place(name, &disks::look(&[])?).map_err(|missing| anyhow!(missing.said(name)))?;
+    Ok(place.unwrap_or_else(|| name.into()))
+}
+
+/// Where the device that `name` stands for is mounted below `/mnt`: itself, what it shows where it is open, or another
+/// of its file system. Of several with one name the one that is mounted is meant.
+fn place(name: &str, disks: &[BlockReport]) -> Result<Option<PathBuf>, Missing> {
+    let at = |block: &BlockReport| {
+        let block = resolve::opened(block).unwrap_or(block);
+        let pool = pool::gather(block, disks).map(|pool| pool.devices).unwrap_or_default();
+        let mut mounts = [block].into_iter().chain(pool).flat_map(|b| &b.mounts);
+        mounts.find(|m| Path::new(&m.target).starts_with(MOUNT_ROOT)).map(|m| PathBuf::from(&m.target))
+    };
+    match resolve::named(name, disks) {
+        Ok(block) => Ok(at(block)),
+        Err(Missing::Several(all)) => {
+            let blocks = resolve::flat(disks).into_iter().filter(|b| all.contains(&b.path));
+            let mut places: Vec<PathBuf> = blocks.filter_map(at).collect();
+            if places.len() == 1 { Ok(places.pop()) } else { Err(Missing::Several(all)) }
         }
-        Some(path) if path.starts_with('/') => path.into(),
-        Some(name) => root.join(name),
+        Err(missing) => Err(missing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rescue_schema::report::{MountPoint, PartitionReport, ProbeReport, ProbeResult, SignatureReport};
+
+    fn part(name: &str, kind: &str, uuid: &str, targets: &[&str]) -> BlockReport {
+        let usage = if kind == "crypto_LUKS" { "crypto" } else { "filesystem" };
+        let signature = SignatureReport {
+            kind: kind.into(),
+            usage: usage.into(),
+            uuid: Some(uuid.into()),
+            ..SignatureReport::default()
+        };
+        BlockReport {
+            name: name.into(),
+            path: format!("/dev/{name}"),
+            partition: Some(PartitionReport {
+                uuid: Some(format!("{name}-id")),
+                ..PartitionReport::default()
+            }),
+            probe: ProbeReport {
+                result: ProbeResult::Found,
+                kind: Some(kind.into()),
+                uuid: Some(uuid.into()),
+                signatures: vec![signature],
+                ..ProbeReport::default()
+            },
+            mounts: targets.iter().map(|t| MountPoint { target: (*t).into(), read_only: true }).collect(),
+            ..BlockReport::default()
+        }
+    }
+
+    fn disk(name: &str, children: Vec<BlockReport>) -> BlockReport {
+        BlockReport { name: name.into(), path: format!("/dev/{name}"), children, ..BlockReport::default() }
+    }
+
+    #[test]
+    fn every_name_that_mounts_a_device_unmounts_it() {
+        let open = BlockReport { kind: "crypt".into(), ..part("dm-0", "ext4", "ff", &["/mnt/safe"]) };
+        let safe = BlockReport { children: vec![open], ..part("vda2", "crypto_LUKS", "ee", &[]) };
+        let mut disks = [
+            disk("vda", vec![part("vda1", "ext4", "aa", &["/srv", "/mnt/a"]), safe]),
+            disk("vdb", vec![part("vdb1", "ext4", "aa", &[]), part("vdb2", "xfs", "bb", &["/srv"])]),
+        ];
+        let at = |name: &str, disks: &[BlockReport]| {
+            place(name, disks).map(|place| place.map(|p| p.to_string_lossy().into_owned()))
+        };
+        for name in ["UUID=ee", "/dev/disk/by-uuid/ff", "PARTUUID=vda2-id", "/dev/vda2"] {
+            assert_eq!(at(name, &disks), Ok(Some("/mnt/safe".into())), "{name}");
+        }
+        assert_eq!(at("UUID=aa", &disks), Ok(Some("/mnt/a".into())), "of the two copies it is mounted");
+        assert_eq!(at("UUID=bb", &disks), Ok(None), "it is not mounted by us");
+        assert_eq!(at("UUID=dd", &disks), Err(Missing::Nowhere));
+        disks[1].children[0].mounts.push(MountPoint { target: "/mnt/b".into(), read_only: true });
+        assert!(matches!(at("UUID=aa", &disks), Err(Missing::Several(_))));
     }
 }

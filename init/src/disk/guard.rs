@@ -64,9 +64,10 @@ pub fn refusals(
         let kind = swap.probe.kind.as_deref().unwrap_or_default();
         let near = || homes(&swap.path).iter().any(|home| ours.iter().any(|own| together(home, own)));
         if (kind == "swap" || kind == "swsuspend") && near() {
+            let first = if swap.read_only && swap.kind == "lvm" { "rescue assemble --rw, then " } else { "" };
             reasons.push(format!(
                 "{}: a hibernated Linux is in this swap and would resume over what is written; boot it, or give \
-                 its memory up: mkswap -U {} {}",
+                 its memory up: {first}mkswap -U {} {}",
                 swap.path,
                 swap.probe.uuid.as_deref().unwrap_or("random"),
                 swap.path
@@ -144,6 +145,9 @@ mod tests {
             "{said:?}"
         );
         assert!(reasons(&disks, false).is_empty());
+        let swap = &mut disks[0].children[1];
+        (swap.kind, swap.read_only) = ("lvm".into(), true);
+        assert!(reasons(&disks, true)[0].contains("give its memory up: rescue assemble --rw, then mkswap"));
     }
 
     #[test]

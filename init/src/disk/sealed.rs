@@ -26,21 +26,22 @@ pub fn words(disks: &[BlockReport], pools: bool, has: &dyn Fn(&str) -> bool) -> 
         .iter()
         .map(|b| format!("{} is encrypted, and what is in it is not seen: rescue unlock {0}", b.path))
         .collect();
-    let plan = assemble::plan(disks, &assemble::Wish { pools, ..assemble::Wish::default() });
-    if !plan.steps.is_empty() {
+    let left = assemble::left(disks, pools);
+    if !left.members.is_empty() {
         said.push(
             "arrays, volume groups, caches or pools are not put together, and not seen: rescue assemble"
                 .into(),
         );
     }
-    let members = assemble::members(&plan);
+    said.extend(left.why);
+    said.extend(divided(disks));
     for block in flat(disks) {
         let whole = matches!(block.probe.result, ProbeResult::Found | ProbeResult::Ambivalent);
         let used = block.children.iter().any(|c| c.partition.is_none());
         let kind = block.probe.kind.as_deref().filter(|_| whole && !used);
         // A cache has no content of its own; a pool that can be imported was said.
         if more(block, "BCACHE_ROLE") == Some("cache")
-            || kind == Some("zfs_member") && members.contains(&block.path)
+            || kind == Some("zfs_member") && left.members.contains(&block.path)
         {
             continue;
         }
@@ -56,6 +57,29 @@ pub fn words(disks: &[BlockReport], pools: bool, has: &dyn Fn(&str) -> bool) -> 
         said.push(format!("{} is {what}{note}, and not looked into{lacks}", block.path));
     }
     said
+}
+
+/// Volumes that have a partition table, as a guest's disk on its host has: the kernel looks for none on them.
+fn divided(disks: &[BlockReport]) -> Option<String> {
+    let all = flat(disks);
+    // A loop device on it shows them.
+    let shown = |b: &BlockReport| {
+        all.iter().any(|l| l.kind == "loop" && !l.children.is_empty() && l.probe.uuid == b.probe.uuid)
+    };
+    let is = |b: &&&BlockReport| is_divided(b) && !shown(b);
+    let paths: Vec<&str> = all.iter().filter(is).map(|b| b.path.as_str()).collect();
+    let (first, are) = (paths.first()?, if paths.len() > 1 { "are" } else { "is" });
+    let names = paths.join(", ");
+    Some(format!(
+        "{names} {are} divided into partitions, as a guest's disk, and not looked into: losetup -rfP {first} shows them \
+         (losetup -D before rescue umount)"
+    ))
+}
+
+/// Whether a volume has partitions that the kernel does not show.
+pub fn is_divided(block: &BlockReport) -> bool {
+    let volume = matches!(block.kind.as_str(), "lvm" | "crypt" | "loop");
+    volume && block.children.is_empty() && !block.probe.partitions.is_empty()
 }
 
 fn more<'a>(block: &'a BlockReport, key: &str) -> Option<&'a str> {
@@ -83,5 +107,15 @@ mod tests {
         );
         assert!(!words(&disks, false, &|_| true)[1].contains("no zpool"));
         assert!(words(&disks[..0], false, &|_| true).is_empty());
+        // A guest's disk on its host, until a loop device shows what is on it.
+        let mut guest =
+            BlockReport { kind: "lvm".into(), path: "/dev/mapper/vg-guest".into(), ..disk("dm-0", &[]) };
+        guest.probe.partitions.push(Default::default());
+        guest.probe.uuid = Some("aa".into());
+        let said = words(std::slice::from_ref(&guest), false, &|_| true);
+        assert!(said.len() == 1 && said[0].contains("losetup -rfP /dev/mapper/vg-guest"), "{said:?}");
+        let mut shown = BlockReport { kind: "loop".into(), ..disk("loop0", &[("ext4", "bb")]) };
+        shown.probe.uuid.clone_from(&guest.probe.uuid);
+        assert!(words(&[guest, shown], false, &|_| true).is_empty());
     }
 }

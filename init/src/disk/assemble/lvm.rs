@@ -226,7 +226,7 @@ fn lacking(all: &str, numbers: &[Option<String>], volumes: &mut Vec<Volume>, wis
         plan.remark(format!("{all}: their places read as errors, and what lies on them is read-only"));
         // What is written where half is missing cannot be put right later.
         volumes.iter_mut().filter(|v| !whole(v)).for_each(|v| v.write = false);
-    } else {
+    } else if !volumes.is_empty() {
         plan.refuse(format!(
             "{all}: only whole volumes are activated; for the others: rescue assemble --degraded"
         ));

@@ -186,20 +186,47 @@ pub fn made_of(plan: &Plan, device: &str) -> Option<Vec<String>> {
     plan.steps.iter().find(|step| step.makes(device)).map(Step::devices)
 }
 
-/// What all that can be put together is on, volume groups left out: what is on it is not known before.
-pub fn members(plan: &Plan) -> Vec<String> {
-    let steps = plan.steps.iter().filter(|step| !matches!(step, Step::Group(_)));
+/// What all that can be put together is on: what is on it is not known before. A volume group, which says what it holds,
+/// is left out where `by_node` says that what is looked for is called by its node.
+pub fn members(plan: &Plan, by_node: bool) -> Vec<String> {
+    let steps = plan.steps.iter().filter(|step| !(by_node && matches!(step, Step::Group(_))));
     steps.flat_map(Step::devices).collect()
 }
 
 /// What can be put together of `disks` now.
 pub fn plan(disks: &[BlockReport], wish: &Wish) -> Plan {
-    let mut plan = Plan::default();
     let facts = facts::Facts::new(disks, &wish.only);
-    md::plan(&facts, wish, &mut plan);
-    bcache::plan(&facts, wish, &mut plan);
-    lvm::plan(&facts, wish, &mut plan);
+    let mut plan = layers(&facts, wish);
     zfs::plan(&facts, wish, &mut plan);
     facts.others(&mut plan);
     plan
+}
+
+fn layers(facts: &facts::Facts<'_>, wish: &Wish) -> Plan {
+    let mut plan = Plan::default();
+    md::plan(facts, wish, &mut plan);
+    bcache::plan(facts, wish, &mut plan);
+    lvm::plan(facts, wish, &mut plan);
+    plan
+}
+
+/// What is not put together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// The devices of what can be put together as it is.
+    pub members: Vec<String>,
+    /// Why arrays, volume groups and caches cannot, a sentence each.
+    pub why: Vec<String>,
+}
+
+/// What of `disks` is not put together; `pools` says whether this image imports pools of ZFS.
+pub fn left(disks: &[BlockReport], pools: bool) -> Left {
+    let facts = facts::Facts::new(disks, &[]);
+    let wish = Wish { pools, ..Wish::default() };
+    let mut plan = layers(&facts, &wish);
+    let why = std::mem::take(&mut plan.refused).into_iter().map(|refused| refused.text).collect();
+    if pools {
+        zfs::plan(&facts, &wish, &mut plan);
+    }
+    Left { members: members(&plan, false), why }
 }

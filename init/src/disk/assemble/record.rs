@@ -203,7 +203,10 @@ fn deactivate(name: &str, named: &dyn Fn(&str) -> bool) -> io::Result<()> {
             }
             match dm::remove(&volume) {
                 Ok(()) => gone += 1,
-                Err(error) => failed = Some(io::Error::new(error.kind(), format!("{volume}: {error}"))),
+                Err(error) => {
+                    let why = format!("{volume}: {error}{}", loops(&path));
+                    failed = Some(io::Error::new(error.kind(), why));
+                }
             }
         }
         if gone == 0 {
@@ -211,6 +214,17 @@ fn deactivate(name: &str, named: &dyn Fn(&str) -> bool) -> io::Result<()> {
             return failed.map_or(Ok(()), Err);
         }
     }
+}
+
+/// The loop devices on a mapped device, which the kernel does not count among what is built on it.
+fn loops(device: &Path) -> String {
+    let name = read_trimmed(&device.join("dm/name")).unwrap_or_default();
+    let number = device.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let nodes = [format!("/dev/mapper/{name}"), format!("/dev/{number}")];
+    let all = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let on =
+        all.filter(|e| read_trimmed(&e.path().join("loop/backing_file")).is_some_and(|f| nodes.contains(&f)));
+    on.map(|e| format!("; on it is /dev/{0}: losetup -d /dev/{0}", e.file_name().to_string_lossy())).collect()
 }
 
 /// Removes the links in `/dev/GROUP` that lead nowhere, and the folder when it is empty.

@@ -114,7 +114,7 @@ impl fmt::Display for Reopen {
             ));
         }
         for one in &self.opened {
-            lines.push(format!("open {} again, READ-WRITE: the passphrase is wanted once more", one.device));
+            lines.push(format!("open {} again, READ-WRITE, with its passphrase once more", one.device));
         }
         if !self.volumes.is_empty() {
             lines.push(format!("map {} again, READ-WRITE", self.volumes.join(", ")));
@@ -220,6 +220,11 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
                 gone.extend(all.flat_map(|b| tree.up(&b.path)));
             } else if closed(block) && block.kind == "lvm" {
                 gone.insert(path);
+                if block.children.iter().any(|c| c.kind != "lvm" && is_layer(c)) {
+                    // It is written to by what is on it, as one that is encrypted.
+                    gone.extend(tree.up(path));
+                    wanted.insert(path);
+                }
             } else if closed(block) {
                 gone.extend(tree.up(path));
             }

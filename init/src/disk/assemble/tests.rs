@@ -105,6 +105,10 @@ fn what_the_kernel_keeps_records_of_is_on_an_overlay_until_it_is_written_to() {
     assert!(said.contains("READ-WRITE: thin, snap, read-only: root (being active,"), "{said}");
 }
 
+fn mapped_on(name: &str, path: &str, kind: &str) -> BlockReport {
+    BlockReport { path: path.into(), ..device(name, kind, "u", &[]) }
+}
+
 fn below(mut block: BlockReport, kind: &str, child: BlockReport) -> BlockReport {
     block.children.push(BlockReport { kind: kind.into(), read_only: true, ..child });
     block
@@ -151,6 +155,13 @@ fn writing_to_a_volume_takes_what_it_is_on_along() {
     assert!(plan.refused.is_empty(), "{:?}", plan.refused);
     let said = plan.to_string();
     assert!(said.contains("start /dev/md127 again") && said.contains("passphrase"), "{said}");
+    // So it does where it is the volume that is encrypted.
+    let mut root = mapped_on("dm-1", "/dev/mapper/vg-root", "crypto_LUKS");
+    root = below(root, "crypt", mapped_on("dm-2", "/dev/mapper/luks-mapper-vg-root", "ext4"));
+    let disk = [below(volume("a", "p", ("vg", "g"), "p", ""), "lvm", root)];
+    let inside = reopened(&disk, &["/dev/mapper/luks-mapper-vg-root"]);
+    assert_eq!(inside.volumes, ["vg-root"], "{inside:?}");
+    assert_eq!(inside.opened.iter().map(|o| o.device.as_str()).collect::<Vec<_>>(), ["/dev/mapper/vg-root"]);
     // What is mounted elsewhere is in the way.
     let busy = reopened(&layered("/srv"), &["/dev/mapper/vg-root"]);
     assert!(busy.refused[0].contains("mounted at /srv"), "{:?}", busy.refused);
@@ -202,7 +213,8 @@ fn what_one_device_needs_is_told_from_the_rest() {
     }
     assert_eq!(made_of("/dev/mapper/vg0-home"), None);
     // It may be on any of the arrays, and not in a group that says what it holds.
-    assert_eq!(members(&plan).join(" "), "/dev/a /dev/b /dev/c");
+    assert_eq!(members(&plan, true).join(" "), "/dev/a /dev/b /dev/c");
+    assert_eq!(members(&plan, false).join(" "), "/dev/a /dev/b /dev/c /dev/d");
 }
 
 #[test]
@@ -393,4 +405,26 @@ fn a_volume_of_a_group_that_is_not_whole_is_known() {
     assert!(lvm::lacks(std::slice::from_ref(&here), "/dev/mapper/vg-root"));
     assert!(!lvm::lacks(std::slice::from_ref(&here), "/dev/a"), "it is no volume of the group");
     assert!(!lvm::lacks(&[here, there], "/dev/mapper/vg-root"));
+}
+
+#[test]
+fn what_is_left_out_is_said_until_it_is_put_together() {
+    let lone = member("a", "1", "0", "10", "0 1");
+    let left_of = |disks: &[BlockReport]| {
+        let left = left(disks, false);
+        (!left.members.is_empty(), left.why)
+    };
+    let (can, why) = left_of(std::slice::from_ref(&lone));
+    assert!(!can && why.len() == 1 && why[0].contains("1 of 2 members are here: not started"), "{why:?}");
+    let started = [below(lone, "raid1", device("md127", "ext4", "f", &[]))];
+    assert_eq!(left_of(&started), (false, Vec::new()));
+    let volume =
+        |name: &str| BlockReport { path: format!("/dev/mapper/vg-{name}"), ..BlockReport::default() };
+    let group = self::volume("a", "p", ("vg", "g"), "p q", "half:h:w:0+8l@0/4096,8+8l@1/2048 thin:t:wk:");
+    let (can, why) = left_of(std::slice::from_ref(&group));
+    assert!(can && why.len() == 2 && why[1].contains("only whole volumes"), "{why:?}");
+    // With holes: what LVM alone could activate is what is left.
+    let group = [below(below(group, "lvm", volume("root")), "lvm", volume("half"))];
+    let (can, why) = left_of(&group);
+    assert!(!can && why.len() == 1 && why[0].contains("not activated: thin"), "{why:?}");
 }

@@ -90,6 +90,11 @@ impl Plan {
             }
             Err(why) => return self.refuse(step, why),
         }
+        match journal(block, disks) {
+            Some(Ok(device)) if !step.read_only => step.options.push(format!("journal_path={device}")),
+            Some(Err(why)) if !step.read_only => return self.refuse(step, why),
+            _ => {}
+        }
         if step.read_only && block.probe.state.as_deref() == Some("needs journal recovery") {
             self.trouble.push(format!(
                 "{}: its last changes are in its journal alone, and not seen until --rw replays it",
@@ -131,7 +136,8 @@ impl Plan {
 impl Step {
     /// All devices that it is on.
     pub fn devices(&self) -> impl Iterator<Item = &str> {
-        let others = self.options.iter().filter_map(|option| option.strip_prefix("device="));
+        let of = |option: &'_ String| option.starts_with("device=") || option.starts_with("journal_path=");
+        let others = self.options.iter().filter(move |o| of(o)).filter_map(|o| Some(o.split_once('=')?.1));
         std::iter::once(self.device.as_str()).chain(others)
     }
 
@@ -163,6 +169,20 @@ impl fmt::Display for Step {
         let source = self.bind.as_ref().unwrap_or(&self.device);
         write!(f, "mount {} on {} ({})", shown(source), shown(&self.target), self.how())
     }
+}
+
+/// The device that an ext4 has its journal on, where that is another: the kernel knows it by a number alone, which is
+/// another's by now.
+fn journal(block: &BlockReport, disks: &[BlockReport]) -> Option<Result<String, String>> {
+    let uuid = block.probe.signatures.first()?.more.get("EXT_JOURNAL")?;
+    let is = |b: &&BlockReport| b.probe.kind.as_deref() == Some("jbd") && b.probe.uuid.as_ref() == Some(uuid);
+    let found: Vec<&str> = resolve::flat(disks).into_iter().filter(is).map(|b| b.path.as_str()).collect();
+    let own = format!("{}: its journal, on a device with the UUID {uuid},", block.path);
+    Some(match found.as_slice() {
+        [one] => Ok((*one).to_string()),
+        [] => Err(format!("{own} is not here, and without it nothing is written: mount it read-only")),
+        several => Err(format!("{own} is here several times: {}", several.join(", "))),
+    })
 }
 
 /// One file system, at `target`; `None` when no driver of ours takes it.

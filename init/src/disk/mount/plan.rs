@@ -108,6 +108,13 @@ pub fn plan(
         };
         let named = open.as_ref().unwrap_or(&entry.source);
         let source = resolve::today(named, of_root.map_or("", |r| &r.source), root, disks);
+        let counted = is_counted(&source);
+        if let Some(was) = of_root.map(|r| r.source.as_str()).filter(|was| counted && is_counted(was))
+            && was != format!("/dev/{}", root.name)
+        {
+            said(format!(": such numbers are others here, its own root is not {}: left out", shown(was)));
+            continue;
+        }
         if source != *named && resolve::device(&source, disks, &root.path).is_ok() {
             said(format!(": taken for {source}, by its number on the disk of the root"));
         }
@@ -128,7 +135,12 @@ pub fn plan(
                 said(format!(": {} holds {kind}, not {}", block.path, shown(&entry.kind)));
             }
             Ok(block) => match step(block, &entry.target, write, &entry.options) {
-                Some(step) => plan.add(Some(step), block, disks, degraded),
+                Some(step) => {
+                    if counted {
+                        said(format!(": taken for {}, whose number may have been another's", block.path));
+                    }
+                    plan.add(Some(step), block, disks, degraded);
+                }
                 None => {
                     let kind = block.probe.kind.as_deref().unwrap_or("nothing known");
                     said(format!(": {} holds {kind}, which is not mounted here", block.path));
@@ -142,6 +154,11 @@ pub fn plan(
     plan.trouble.extend(trouble.into_iter().map(|(_, text)| text));
     plan.left_out.extend(left_out.into_iter().map(|(_, text)| text));
     plan
+}
+
+/// Whether it is a name of a mapped device by the order in which they were made, which is another with each boot.
+fn is_counted(source: &str) -> bool {
+    source.strip_prefix("/dev/dm-").is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 /// Whether what the line calls its type can be what was found: a name like /dev/sdb1 may by now be

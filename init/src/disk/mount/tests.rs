@@ -118,3 +118,44 @@ fn what_cannot_be_written_to_is_left_read_only_and_said() {
     assert!(plan.trouble[0].contains("stays read-only"), "{:?}", plan.trouble);
     assert!(!plan.spare("/dev/vda1", &disks), "nothing of it is written to without its root");
 }
+
+#[test]
+fn what_is_called_by_a_count_is_taken_only_where_the_count_may_be_right() {
+    let volume = |number: u32, uuid: &str| {
+        let part = disk("vda", &[("ext4", uuid)]).children.remove(0);
+        BlockReport {
+            name: format!("dm-{number}"),
+            path: format!("/dev/mapper/vg-{uuid}"),
+            partition: None,
+            ..part
+        }
+    };
+    let disks = [BlockReport { children: vec![volume(0, "aa"), volume(3, "bb")], ..disk("vda", &[]) }];
+    let plan = of("/dev/dm-0 / ext4\n/dev/dm-3 /home ext4\n", &disks);
+    assert_eq!(plan.steps[1].device, "/dev/mapper/vg-bb");
+    assert!(
+        plan.trouble[0].contains("/dev/dm-3 for /home: taken for /dev/mapper/vg-bb"),
+        "{:?}",
+        plan.trouble
+    );
+    let plan = of("/dev/dm-1 / ext4\n/dev/dm-3 /home ext4\n", &disks);
+    assert_eq!(plan.steps.len(), 1, "{plan:?}");
+    assert!(plan.trouble[0].contains("its own root is not /dev/dm-1"), "{:?}", plan.trouble);
+}
+
+#[test]
+fn a_journal_on_another_device_is_named_to_be_written_to() {
+    let mut disks = [disk("vda", &[("ext4", "aa"), ("jbd", "jj")])];
+    let more = [("EXT_JOURNAL".to_string(), "jj".to_string())].into();
+    disks[0].children[0].probe.signatures =
+        vec![rescue_schema::report::SignatureReport { more, ..Default::default() }];
+    let of = |disks: &[BlockReport], write| {
+        alone(&disks[0].children[0], disks, Path::new("/mnt/x"), Leave { write, degraded: false })
+    };
+    let plan = of(&disks, true);
+    assert_eq!(plan.steps[0].devices().collect::<Vec<_>>(), ["/dev/vda1", "/dev/vda2"]);
+    assert!(of(&disks, false).steps[0].devices().count() == 1, "it is not replayed");
+    disks[0].children.truncate(1);
+    assert!(of(&disks, true).refused.is_some_and(|why| why.contains("is not here")));
+    assert!(of(&disks, false).refused.is_none());
+}

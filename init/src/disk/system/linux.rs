@@ -51,7 +51,11 @@ pub(super) fn look(root: BorrowedFd<'_>, top: &[String]) -> Option<Facts> {
     let mut found = Facts::default();
     if let Some((path, release)) = &own {
         found = facts(release, None, None);
-        evidence.push(format!("/{path}"));
+        if found.id.is_some() || found.pretty_name.is_some() {
+            evidence.push(format!("/{path}"));
+        } else {
+            found.notes.push(format!("/{path} is empty, or names no system"));
+        }
     }
     if found.pretty_name.is_none() {
         let older = OLDER.iter().find_map(|row| Some((row, first(row.0).or(known(root, row.0))?)));
@@ -213,6 +217,13 @@ mod tests {
         let root =
             found(&tree(&[("etc/passwd", "root:x:0:0::/root:/bin/sh\n"), ("usr/x", ""), ("var/x", "")]));
         assert_eq!(root.map(|r| r.evidence), Some(vec!["/etc/passwd".to_string()]));
+    }
+
+    #[test]
+    fn an_os_release_that_says_nothing_is_no_evidence() {
+        let root = found(&tree(&[("etc/os-release", ""), ("etc/fstab", ""), ("bin/x", "")])).unwrap();
+        assert_eq!(root.evidence, ["/etc/fstab"]);
+        assert_eq!(root.notes, ["/etc/os-release is empty, or names no system"]);
     }
 
     #[test]
