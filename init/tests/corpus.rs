@@ -13,7 +13,7 @@ mod targets;
 use targets::{TARGETS, Target};
 
 /// Changed copies of each seed.
-const CHANGED: u64 = 3000;
+const CHANGED: u64 = 1000;
 /// What one input may take, on a loaded machine and without optimisation. A parser whose time grows
 /// with the square of its input takes longer.
 const LIMIT: Duration = Duration::from_secs(10);
