@@ -138,6 +138,11 @@ fn is_layer(block: &BlockReport) -> bool {
     is_array(block) || matches!(block.kind.as_str(), "crypt" | "lvm" | "overlay" | "bcache" | "zpool")
 }
 
+/// Whether it is a volume that something is built on, other than a volume that it is a part of.
+fn carries(block: &BlockReport) -> bool {
+    block.kind == "lvm" && block.children.iter().any(|c| c.kind != "lvm" && is_layer(c))
+}
+
 fn mapped(block: &BlockReport) -> String {
     block.path.strip_prefix("/dev/mapper/").unwrap_or(&block.name).to_string()
 }
@@ -220,10 +225,8 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
                 gone.extend(all.flat_map(|b| tree.up(&b.path)));
             } else if closed(block) && block.kind == "lvm" {
                 gone.insert(path);
-                if block.children.iter().any(|c| c.kind != "lvm" && is_layer(c)) {
-                    // It is written to by what is on it, as one that is encrypted.
+                if carries(block) {
                     gone.extend(tree.up(path));
-                    wanted.insert(path);
                 }
             } else if closed(block) {
                 gone.extend(tree.up(path));
@@ -231,6 +234,10 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
         }
         if overlaid || on.iter().any(|p| gone.contains(p)) {
             wanted.insert(target);
+            // A volume is written to by what is on it, as one that is encrypted.
+            let below =
+                on.iter().filter(|p| gone.contains(*p) && tree.blocks.get(*p).is_some_and(|b| carries(b)));
+            wanted.extend(below);
         }
     }
     // Physical volumes of a group that is taken down go with their overlays.

@@ -158,10 +158,18 @@ fn writing_to_a_volume_takes_what_it_is_on_along() {
     // So it does where it is the volume that is encrypted.
     let mut root = mapped_on("dm-1", "/dev/mapper/vg-root", "crypto_LUKS");
     root = below(root, "crypt", mapped_on("dm-2", "/dev/mapper/luks-mapper-vg-root", "ext4"));
-    let disk = [below(volume("a", "p", ("vg", "g"), "p", ""), "lvm", root)];
+    let disk = [below(volume("a", "p", ("vg", "g"), "p", ""), "lvm", root.clone())];
     let inside = reopened(&disk, &["/dev/mapper/luks-mapper-vg-root"]);
     assert_eq!(inside.volumes, ["vg-root"], "{inside:?}");
     assert_eq!(inside.opened.iter().map(|o| o.device.as_str()).collect::<Vec<_>>(), ["/dev/mapper/vg-root"]);
+    // On an overlay, too.
+    let thin = BlockReport { path: "/dev/mapper/vg-thin".into(), ..root };
+    let own = volume("dm-9", "p", ("vg", "g"), "p", "thin:t:wk:");
+    let own = BlockReport { path: "/dev/mapper/rescue-overlay-a".into(), ..own };
+    let group = volume("a", "p", ("vg", "g"), "p", "thin:t:wk:");
+    let disk = [below(group, "overlay", below(own, "lvm", thin))];
+    let inside = reopened(&disk, &["/dev/mapper/luks-mapper-vg-root"]);
+    assert_eq!((inside.volumes.len(), inside.overlays.len()), (1, 1), "{inside:?}");
     // What is mounted elsewhere is in the way.
     let busy = reopened(&layered("/srv"), &["/dev/mapper/vg-root"]);
     assert!(busy.refused[0].contains("mounted at /srv"), "{:?}", busy.refused);
