@@ -12,12 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sources_asking::Asking;
 use super::{
-    Command, Usage, drivers, https, modprobe, sources_media, sources_metadata, sources_softlayer,
-    sources_url, sources_vmware,
+    Command, Usage, drivers, https, sources_media, sources_metadata, sources_softlayer, sources_url,
+    sources_vmware,
 };
 use crate::creds::firmware::{self, Found};
 use crate::creds::part::Part;
 use crate::creds::{FW_CFG, SMBIOS, Said};
+use crate::modules;
 use crate::net::translate::{self, File};
 use crate::sys::cmdline::Cmdline;
 use crate::sys::files::{read_capped, replace};
@@ -81,9 +82,9 @@ fn look(root: &Path, all: &mut All) -> anyhow::Result<()> {
     }
     if all.ours
         && firmware::has_fw_cfg(root)
-        && let Err(why) = modprobe::load_for("qemu_fw_cfg", "")
+        && let Err(why) = modules::load_with_devices("qemu_fw_cfg")
     {
-        log::note("sources", &format!("loading qemu_fw_cfg: {why}"));
+        log::note("sources", &format!("loading qemu_fw_cfg: {why:#}"));
     }
     all.add(of_firmware(SMBIOS, firmware::strings(root)));
     all.add(of_firmware(FW_CFG, firmware::files(root)));
@@ -213,7 +214,7 @@ enum Change {
 fn wait(events: &Uevents, asking: &[Asking], until: Option<Instant>) -> Change {
     loop {
         while let Ok(Some(message)) = events.pending() {
-            let event = crate::modules::hotplug::parse(&message);
+            let event = modules::hotplug::parse(&message);
             if until.is_some() && event.is_some_and(|e| e.subsystem == "block" && e.action != "remove") {
                 return Change::Media;
             }

@@ -19,9 +19,12 @@ use crate::sys::{kmod, log};
 /// others (do_init_module in the kernel's kernel/module/main.c).
 const AT_ONCE: &str = "async_probe";
 
-/// Modules that count their devices as soon as they have asked for them, and give up where there is none: handed over
-/// [`AT_ONCE`] they would count before the kernel had looked at any.
-const COUNT_AT_ONCE: [&str; 1] = ["ipmi_si"];
+/// Modules that are handed over in the kernel's own order, and why: [`AT_ONCE`] they would be live before the kernel had
+/// looked at any of their devices.
+const IN_ORDER: [(&str, &str); 2] = [
+    ("ipmi_si", "counts its devices as soon as it has asked for them, and gives up where there is none"),
+    ("qemu_fw_cfg", "what it shows is read as soon as it is live"),
+];
 
 /// Modules that no device's presence loads, and why.
 const UNWANTED: [(&str, &str); 4] = [
@@ -151,7 +154,7 @@ struct Insert {
 impl Insert {
     fn parameters_of(&self, name: &str, at_once: bool) -> String {
         let own = self.parameters.get(name).map(String::as_str).unwrap_or_default();
-        match at_once && !COUNT_AT_ONCE.contains(&name) {
+        match at_once && !IN_ORDER.iter().any(|row| row.0 == name) {
             true => format!("{AT_ONCE} {own}").trim().to_string(),
             false => own.to_string(),
         }
@@ -188,7 +191,7 @@ mod tests {
         assert_eq!(parameters("b", false), "");
         assert_eq!(parameters("a", true), "async_probe x=1 y z=\"1 2\"");
         assert_eq!(parameters("b", true), "async_probe");
-        assert_eq!(parameters("ipmi_si", true), "");
+        assert!(IN_ORDER.iter().all(|(name, _)| parameters(name, true).is_empty()));
         let plan = loader.plan(&["a".into(), "b".into(), "evbug".into()]);
         assert_eq!(plan.to_string(), "load a, not b (blacklisted), not evbug (blacklisted)");
     }

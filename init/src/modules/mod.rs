@@ -16,9 +16,11 @@ mod pool;
 mod tables;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use crate::sys::cmdline::Cmdline;
 use crate::sys::kmod;
@@ -32,6 +34,38 @@ pub fn is_there(name: &str) -> bool {
     kmod::is_loaded(Path::new("/"), &tables::normal(name))
         || tables.is_builtin(name)
         || !tables.resolve(name).is_empty()
+}
+
+/// How long is waited for a module's own devices, and how often is looked.
+const DEVICES: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Loads a module, and returns once its own devices were looked at. The kernel waits for those of all other drivers as
+/// well, minutes where a disk dies: the thread that it keeps is left behind. For those of `IN_ORDER` (loader.rs).
+///
+/// # Errors
+/// Those of [`load`], and when its devices do not answer.
+pub fn load_with_devices(name: &'static str) -> anyhow::Result<()> {
+    let (root, module) = (Path::new("/"), tables::normal(name));
+    let (done, told) = mpsc::channel();
+    let loading = move || drop(done.send(load(name)));
+    std::thread::Builder::new().spawn(loading).context("starting a thread")?;
+    let until = Instant::now() + DEVICES;
+    while Instant::now() < until {
+        if kmod::is_live(root, &module) {
+            return Ok(());
+        }
+        match told.recv_timeout(LOOK) {
+            Ok(Err(error)) => return Err(error),
+            // It was there before: built in, or on its way by another's hand.
+            Ok(Ok(())) | Err(RecvTimeoutError::Disconnected) if !kmod::is_coming(root, &module) => {
+                return Ok(());
+            }
+            Ok(Ok(())) | Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+    bail!("{name} does not come to an end of looking at its devices")
 }
 
 /// Loads a module by its name or by an alias such as `fs-ext4`, with all that it needs.

@@ -20,8 +20,17 @@ pub fn is_loaded(root: &Path, name: &str) -> bool {
 
 /// Whether a module has begun to work. The call that loads it may wait for its devices nevertheless.
 pub fn is_live(root: &Path, name: &str) -> bool {
-    let state = root.join("sys/module").join(name).join("initstate");
-    super::files::read_trimmed(&state).is_some_and(|state| state == "live")
+    is(root, name, "live")
+}
+
+/// Whether a module is being loaded, and has not begun to work.
+pub fn is_coming(root: &Path, name: &str) -> bool {
+    is(root, name, "coming")
+}
+
+fn is(root: &Path, name: &str, state: &str) -> bool {
+    let file = root.join("sys/module").join(name).join("initstate");
+    super::files::read_trimmed(&file).is_some_and(|found| found == state)
 }
 
 /// Hands a plain module file to the kernel. Says whether it is new: one that is there already is no error.
