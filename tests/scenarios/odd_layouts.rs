@@ -44,9 +44,14 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     ensure!(digest_of_files(&all)? == made, "the disks were written to");
 
     let refused = guest.run("rescue mount --rw asleep 2>&1")?;
-    ensure!(refused.status == 1 && refused.stdout.contains("a hibernated Linux is in this swap"), "{refused:?}");
+    ensure!(
+        refused.status == 1 && refused.stdout.contains("a hibernated Linux is in this swap"),
+        "{refused:?}"
+    );
     guest.ok("rescue mount --rw journal && touch /mnt/journal/written && rescue umount")?;
-    guest.ok("e2fsck -fn -j /dev/vde /dev/vdd && rescue mount journal && ls /mnt/journal/written && rescue umount")?;
+    guest.ok(
+        "e2fsck -fn -j /dev/vde /dev/vdd && rescue mount journal && ls /mnt/journal/written && rescue umount",
+    )?;
     Ok(())
 }
 
@@ -56,7 +61,9 @@ fn the_one_that_is_locked(guest: &Guest) -> anyhow::Result<()> {
     let locked = "/dev/mapper/vi-safe is encrypted: rescue unlock /dev/mapper/vi-safe";
     ensure!(said.matches(locked).count() == 2, "without a terminal nobody is asked: {said}");
     let mut terminal = Terminal::open(guest, &["rescue mount; echo ended $?"])?;
-    let asked = |times: usize| move |shown: &str| shown.matches("Passphrase for /dev/mapper/vi-safe").count() == times;
+    let asked = |times: usize| {
+        move |shown: &str| shown.matches("Passphrase for /dev/mapper/vi-safe").count() == times
+    };
     terminal.until("question", asked(1))?;
     terminal.say("wrong\r")?;
     terminal.until("second question", asked(2))?;
@@ -77,7 +84,8 @@ fn the_one_that_is_locked(guest: &Guest) -> anyhow::Result<()> {
 
 /// The volume that is encrypted is written to as well.
 fn written_to_inside(guest: &Guest) -> anyhow::Result<()> {
-    let said = guest.ok("rescue mount --rw --key-file /tmp/k 2>&1 && echo x >/mnt/inside/written && rescue umount")?;
+    let said = guest
+        .ok("rescue mount --rw --key-file /tmp/k 2>&1 && echo x >/mnt/inside/written && rescue umount")?;
     ensure!(said.contains("map vi-safe again, READ-WRITE"), "{said}");
     guest.ok("rescue mount --key-file /tmp/k && cat /mnt/inside/written && rescue umount").map(drop)
 }
@@ -90,7 +98,10 @@ fn seen_and_mounted(guest: &Guest) -> anyhow::Result<()> {
         let system = found.systems.iter().find(|s| s.name == name);
         system.map(|s| s.pretty_name.clone()).with_context(|| format!("{name} is not found: {found:#?}"))
     };
-    ensure!(pretty("asleep")?.as_deref() == Some("Debian asleep"), "its os-release is on its /usr: {found:#?}");
+    ensure!(
+        pretty("asleep")?.as_deref() == Some("Debian asleep"),
+        "its os-release is on its /usr: {found:#?}"
+    );
     ensure!(pretty("host")?.is_none() && pretty("journal")?.is_some(), "{found:#?}");
     for (words, why) in [
         ("/dev/vdg is encrypted", "one of the two is locked"),
@@ -107,18 +118,28 @@ fn seen_and_mounted(guest: &Guest) -> anyhow::Result<()> {
     let [asleep]: [MountReport; 1] = guest.json("rescue mount asleep --json")?;
     let mounts = guest.ok("grep -c /mnt/asleep /proc/mounts; cat /mnt/asleep/usr/lib/os-release")?;
     ensure!(mounts.starts_with("3\n"), "root, /usr and /home: {mounts} {asleep:#?}");
-    for words in ["/dev/dm-3 for /home: taken for /dev/mapper/va-home", "/dev/md127 for /srv is on no disk here"] {
+    for words in
+        ["/dev/dm-3 for /home: taken for /dev/mapper/va-home", "/dev/md127 for /srv is on no disk here"]
+    {
         ensure!(asleep.trouble.iter().any(|line| line.contains(words)), "nothing says {words}: {asleep:#?}");
     }
     for name in ["asleep", "host", "journal", "bottom"] {
-        guest.ok(&format!("rescue mount {name} && rescue enter {name} -- cat /etc/fstab && rescue umount {name}"))?;
+        guest.ok(&format!(
+            "rescue mount {name} && rescue enter {name} -- cat /etc/fstab && rescue umount {name}"
+        ))?;
     }
     let refused = guest.run("rescue mount /dev/vh/guest 2>&1")?;
-    ensure!(refused.status == 1 && refused.stdout.contains("losetup -rfP /dev/mapper/vh-guest"), "{refused:?}");
+    ensure!(
+        refused.status == 1 && refused.stdout.contains("losetup -rfP /dev/mapper/vh-guest"),
+        "{refused:?}"
+    );
     guest.ok("losetup -rfP /dev/mapper/vh-guest && rescue systems >/dev/null")?;
     ensure!(guest.ok("rescue mount guest && cat /mnt/guest/etc/os-release")?.contains("Debian guest"));
     guest.ok("rescue umount guest")?;
     let stuck = guest.run("rescue umount 2>&1")?;
-    ensure!(stuck.status == 1 && stuck.stdout.contains("on it is /dev/loop0: losetup -d /dev/loop0"), "{stuck:?}");
+    ensure!(
+        stuck.status == 1 && stuck.stdout.contains("on it is /dev/loop0: losetup -d /dev/loop0"),
+        "{stuck:?}"
+    );
     guest.ok("losetup -D; rescue umount").map(drop)
 }
