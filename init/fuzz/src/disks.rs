@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use init::disk::resolve::flat;
 use init::disk::source::{BUDGET, Reader, Source};
-use init::disk::{assemble, crypttab, fstab, mount, mountinfo, probe, system, unmount};
+use init::disk::{assemble, crypttab, fstab, mount, mountinfo, probe, system, unmount, zfs};
 use rescue_schema::report::{BlockReport, PartitionReport, ProbeReport, ProbeResult};
 
 use super::sparse::Sparse;
@@ -186,6 +187,28 @@ pub(super) fn sealed_lvm(data: &[u8]) {
     label[16..20].copy_from_slice(&sealed);
     image.put(512, &label);
     look(&image);
+}
+
+/// What zpool(8) and zfs(8) say of pools, a NUL between, each name of which a stranger chose: what is shown can be
+/// mounted, and is planned.
+pub(super) fn zpool(data: &[u8]) {
+    let (pools, datasets) = halves(data);
+    let (pools, datasets) = (String::from_utf8_lossy(pools), String::from_utf8_lossy(datasets));
+    let _ = zfs::state(&pools, "17");
+    let mut disk = machine_disk();
+    disk.children[0].probe.kind = Some("zfs_member".into());
+    disk.children[0].probe.uuid = Some("17".into());
+    let mut disks = [disk];
+    zfs::attach(&mut disks, &pools, &datasets, &[]);
+    let all: Vec<BlockReport> = flat(&disks).into_iter().filter(|b| zfs::is_dataset(b)).cloned().collect();
+    for root in &all {
+        assert!(!root.path.contains(char::is_control) && !root.path.starts_with(['-', '/']), "{root:?}");
+        let _ = (zfs::may_be_root(root, &disks), zfs::is_kept(root, &disks), zfs::locked(root));
+        let mut plan = mount::alone(root, &disks, Path::new("/mnt/x"), mount::Leave::default());
+        zfs::add(&mut plan, root, &disks, false);
+        assert!(plan.steps.len() <= 128, "{}", plan.steps.len());
+        assert!(plan.steps.iter().all(|step| !step.target.split('/').any(|part| part == "..")), "{plan:?}");
+    }
 }
 
 fn crc(bytes: &[u8]) -> u32 {

@@ -66,6 +66,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("table", disks::image),
     ("container", disks::image),
     ("lvm", disks::sealed_lvm),
+    ("zpool", disks::zpool),
     ("smbios", sources::smbios),
     ("credentials", sources::credentials),
     ("medium", sources::medium),

@@ -67,7 +67,7 @@ impl Entry {
 }
 
 /// A path as it is when every part of it is named once. A part that leads up is in no path that was meant.
-fn plainly(path: &str) -> Option<String> {
+pub(super) fn plainly(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').filter(|p| !matches!(*p, "" | ".")).collect();
     (!parts.contains(&"..")).then(|| format!("/{}", parts.join("/")))
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rescue_schema::report::{BlockReport, MountPoint, ProbeReport, ProbeResult, SignatureReport};
 
+use super::fstab;
 use super::mount::{MOST, Plan, shown, step};
 use super::mountinfo::Mount;
 use super::resolve::flat;
@@ -40,16 +41,17 @@ pub fn fill(disks: &mut [BlockReport], mounts: &[Mount]) {
         return;
     }
     let list = ["list", "-Hp", "-o", "name,guid,size,health,readonly,bootfs,altroot"];
-    let pools = pools(&said("zpool", &list).unwrap_or_default());
+    let pools = said("zpool", &list).unwrap_or_default();
     let list = ["list", "-Hp", "-t", "filesystem", "-o"];
     let list = [&list[..], &["name,used,canmount,keystatus,encryptionroot,mountpoint"]].concat();
-    let datasets = datasets(&said("zfs", &list).unwrap_or_default());
-    attach(disks, &pools, &datasets, mounts);
+    attach(disks, &pools, &said("zfs", &list).unwrap_or_default(), mounts);
 }
 
-fn attach(disks: &mut [BlockReport], pools: &[Pool], datasets: &[Dataset], mounts: &[Mount]) {
+/// The same, of what `zpool list` and `zfs list` say.
+pub fn attach(disks: &mut [BlockReport], zpool: &str, zfs: &str, mounts: &[Mount]) {
+    let (pools, datasets) = (pools(zpool), datasets(zfs));
     let built: Vec<(&str, BlockReport)> =
-        pools.iter().map(|p| (p.guid.as_str(), block(p, datasets, mounts))).collect();
+        pools.iter().map(|p| (p.guid.as_str(), block(p, &datasets, mounts))).collect();
     fn each(block: &mut BlockReport, built: &[(&str, BlockReport)]) {
         block.children.iter_mut().for_each(|child| each(child, built));
         let on = |(guid, _): &&(&str, BlockReport)| {
@@ -197,11 +199,9 @@ pub fn add(plan: &mut Plan, root: &BlockReport, disks: &[BlockReport], write: bo
             && more(d, "ZFS_MOUNTPOINT").len() > 1
     };
     for dataset in all.iter().copied().filter(wanted) {
-        let target = more(dataset, "ZFS_MOUNTPOINT");
-        if !target.starts_with('/') {
-            continue;
-        }
-        let place = shown(target);
+        let named = Some(more(dataset, "ZFS_MOUNTPOINT")).filter(|named| named.starts_with('/'));
+        let Some(target) = named.and_then(fstab::plainly) else { continue };
+        let place = shown(&target);
         if let Some(why) = locked(dataset) {
             plan.trouble.push(format!("{place}: {why}"));
         } else if plan.steps.iter().any(|s| s.target == target) {
@@ -209,7 +209,7 @@ pub fn add(plan: &mut Plan, root: &BlockReport, disks: &[BlockReport], write: bo
         } else if plan.steps.len() >= MOST {
             plan.trouble.push(format!("{place}: more than {MOST} mounts, left out"));
         } else {
-            plan.steps.extend(step(dataset, target, write, &[]));
+            plan.steps.extend(step(dataset, &target, write, &[]));
         }
     }
     // A mount below another comes after it, whichever of the two its fstab names.
@@ -228,7 +228,7 @@ mod tests {
         rpool/ROOT/pve-0/var\t9\ton\t-\t-\t/mnt/rpool/var\n\
         rpool/home\t9\ton\tunavailable\trpool/home\t/mnt/rpool/home\n\
         rpool/srv\t9\ton\t-\t-\t/mnt/rpool/srv/da\tta\nrpool/swap\t9\ton\t-\t-\tlegacy\n\
-        rpool/../x\t9\ton\t-\t-\t/\nrpoolx/y\t9\ton\t-\t-\t/y\n\trpool/z\t\n";
+        rpool/../x\t9\ton\t-\t-\t/\nrpool/up\t9\ton\t-\t-\t/mnt/rpool/../etc\nrpoolx/y\t9\ton\t-\t-\t/y\n\trpool/z\t\n";
 
     /// A mirror whose pool is imported, and a disk beside it.
     fn disks() -> Vec<BlockReport> {
@@ -240,7 +240,7 @@ mod tests {
         let mounts = b"31 24 0:44 / /mnt/proxmox ro - zfs rpool/ROOT/pve-1 ro\n\
             32 24 0:45 / /x rw - tmpfs rpool/ROOT/pve-1 rw\n";
         let mut disks = vec![member("vda", "17"), member("vdb", "17"), member("vdc", "18")];
-        attach(&mut disks, &pools(POOLS), &datasets(DATASETS), &crate::disk::mountinfo::parse(mounts));
+        attach(&mut disks, POOLS, DATASETS, &crate::disk::mountinfo::parse(mounts));
         disks
     }
 
@@ -259,7 +259,7 @@ mod tests {
         assert!(disks[2].children.is_empty());
         let names: Vec<&str> = disks[0].children[0].children.iter().map(|d| d.path.as_str()).collect();
         let there = ["rpool", "rpool/ROOT/pve-1", "rpool/ROOT/pve-0", "rpool/ROOT/pve-0/var"];
-        assert_eq!(names, [&there[..], &["rpool/home", "rpool/srv", "rpool/swap"]].concat());
+        assert_eq!(names, [&there[..], &["rpool/home", "rpool/srv", "rpool/swap", "rpool/up"]].concat());
         let root = of(&disks, "rpool/ROOT/pve-1");
         assert_eq!(root.mounts.len(), 1, "{:?}", root.mounts);
         assert!(root.mounts[0].read_only && more(root, "ZFS_MOUNTPOINT") == "/");
