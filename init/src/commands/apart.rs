@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::net_disk::hear;
+use crate::sys::lines::hear;
 use crate::sys::process;
 
 /// The bytes that `work` ends in: at most `most`, and within `limit`. Only for a process with one thread.

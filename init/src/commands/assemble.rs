@@ -8,7 +8,8 @@ use super::secret::Key;
 use super::wrapped::tell;
 use super::{Command, Usage, disks, writable};
 use crate::disk::assemble::{self, Wish, Write};
-use crate::disk::{resolve, zfs};
+use crate::disk::resolve;
+use crate::sys::spawn::has_program;
 
 pub(super) const COMMAND: Command = Command {
     name: "assemble",
@@ -65,7 +66,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 
 /// Whether this image can import pools of ZFS.
 pub(super) fn imports_pools() -> bool {
-    zfs::has_program("zpool") && crate::modules::is_there("zfs")
+    has_program("zpool") && crate::modules::is_there("zfs")
 }
 
 /// What is there read-only, put together again to be written to: said before it is done.

@@ -19,9 +19,10 @@ use rescue_schema::report::{BootReport, NetReport, StageResult, SystemsReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{Command, Usage, https, net_disk};
+use super::{Command, Usage, https};
 use crate::ssh::host_keys;
 use crate::sys::files::{read_capped, read_trimmed};
+use crate::sys::lines::hear;
 use crate::sys::{log, priority, sandbox};
 use crate::web::exchange::{Request, Surroundings, exchange};
 use crate::web::tls;
@@ -134,7 +135,7 @@ fn systems(root: &Path) -> Option<SystemsReport> {
     command.arg0("rescue").args(["systems", "--json"]).stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
     let out = std::os::fd::OwnedFd::from(child.stdout.take()?);
-    let heard = net_disk::hear(out.into(), LOOKING, 4 << 20);
+    let heard = hear(out.into(), LOOKING, 4 << 20);
     if heard.is_err() {
         let _ = child.kill();
     }

@@ -175,8 +175,7 @@ fn filled(disks: &mut [BlockReport], mut found: HashMap<String, ProbeReport>) {
     for disk in &mut *disks {
         tree::fill(disk, &found);
     }
-    let mounts = mountinfo().map(|info| mountinfo::parse(&info)).unwrap_or_default();
-    zfs::fill(disks, &mounts);
+    zfs::fill(disks, || mountinfo().map(|info| mountinfo::parse(&info)).unwrap_or_default());
 }
 
 /// Whether a path is that of a device or of what is on it.

@@ -14,7 +14,7 @@ use rescue_schema::paths;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::net_disk::hear;
+use crate::sys::lines::hear;
 use crate::sys::{sandbox, spawn};
 use crate::web::exchange::{Request, Secure, Surroundings, exchange};
 use crate::web::tls;

@@ -7,20 +7,19 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rescue_schema::network::Network;
 use rescue_schema::report::ProbeResult;
-use rustix::event::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Usage, disks, find, mount};
 use crate::disk::{drivers, resolve, system};
 use crate::net::translate::{self, Translation};
 use crate::net::{cards, settle};
+use crate::sys::lines::hear;
 use crate::sys::mounts;
-use crate::sys::tty::poll_for;
 
 /// How long netd waits for it: drivers settle, disks spin up, a probe gives up.
 const DEADLINE: Duration = Duration::from_secs(25);
@@ -151,27 +150,6 @@ pub(super) fn ask() -> anyhow::Result<Answer> {
     serde_json::from_slice(&json).context("reading the answer of rescue net-from-disk")
 }
 
-/// Reads a pipe to its end, for no longer than `limit`, and no more than `most` bytes.
-pub(super) fn hear(mut pipe: File, limit: Duration, most: usize) -> std::io::Result<Vec<u8>> {
-    let until = Instant::now() + limit;
-    let mut heard = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if poll_for(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(left))? == 0 {
-            return Err(std::io::Error::other(format!("no answer in {} s", limit.as_secs())));
-        }
-        let length = pipe.read(&mut buffer)?;
-        if length == 0 {
-            return Ok(heard);
-        }
-        heard.extend_from_slice(buffer.get(..length).unwrap_or_default());
-        if heard.len() > most {
-            return Err(std::io::Error::other("the answer is too long"));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,21 +164,5 @@ mod tests {
         assert_eq!(said, full);
         let damaged = std::io::Error::from_raw_os_error(nix::libc::EINVAL);
         assert_eq!(refused(&damaged, ufs, None), damaged.to_string());
-    }
-
-    #[test]
-    fn a_silent_helper_is_not_waited_for() {
-        let (reader, writer) = std::io::pipe().unwrap();
-        let from = Instant::now();
-        let error =
-            hear(File::from(std::os::fd::OwnedFd::from(reader)), Duration::from_millis(50), 9).unwrap_err();
-        assert!(error.to_string().contains("no answer"), "{error}");
-        assert!(from.elapsed() < Duration::from_secs(60));
-        drop(writer);
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        std::io::Write::write_all(&mut writer, b"said").unwrap();
-        drop(writer);
-        let pipe = File::from(std::os::fd::OwnedFd::from(reader));
-        assert_eq!(hear(pipe, Duration::from_secs(5), 9).unwrap(), b"said");
     }
 }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::net_disk::hear;
 use super::sources::settled;
 use super::{Usage, sources};
 use crate::creds::media::{self, Device, Kind, Place, drive};
 use crate::creds::{REMOVABLE, Said, WHOLE_DISK};
+use crate::sys::lines::hear;
 use crate::sys::{block, sandbox, spawn};
 
 /// How long labels are waited for, all of them together: a dying disk may take its time, and a healthy one

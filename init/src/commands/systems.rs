@@ -8,7 +8,8 @@ use rescue_schema::report::{BlockReport, SystemReport, SystemsReport};
 use super::find::{self, Found, Survey};
 use super::wrapped::tell;
 use super::{Command, Usage, assemble, disks, mount};
-use crate::disk::{resolve, sealed, zfs};
+use crate::disk::{resolve, sealed};
+use crate::sys::spawn;
 
 pub(super) const COMMAND: Command = Command {
     name: "systems",
@@ -36,7 +37,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let mut unseen = survey.unseen;
     // With devices named, what is on the others is not asked about.
     if only.is_empty() {
-        unseen.extend(sealed::words(&disks, assemble::imports_pools(), &zfs::has_program));
+        unseen.extend(sealed::words(&disks, assemble::imports_pools(), &spawn::has_program));
     }
     let report = SystemsReport { systems, unseen };
     if json {

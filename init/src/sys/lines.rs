@@ -1,6 +1,7 @@
-//! Lines that another process writes, waited for no longer than one wants to.
+//! What another process writes, all of it or line by line, waited for no longer than one wants to.
 
-use std::io::{ErrorKind, Read};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,30 @@ impl<R: Read + AsFd> Lines<R> {
     }
 }
 
+/// Reads a pipe to its end, for no longer than `limit`, and no more than `most` bytes.
+///
+/// # Errors
+/// When it is late or says too much, and those of the pipe.
+pub fn hear(mut pipe: File, limit: Duration, most: usize) -> io::Result<Vec<u8>> {
+    let until = Instant::now() + limit;
+    let mut heard = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if poll_for(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(left))? == 0 {
+            return Err(io::Error::other(format!("no answer in {} s", limit.as_secs())));
+        }
+        let length = pipe.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(heard);
+        }
+        heard.extend_from_slice(buffer.get(..length).unwrap_or_default());
+        if heard.len() > most {
+            return Err(io::Error::other("the answer is too long"));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +109,21 @@ mod tests {
         assert_eq!(lines.next(long), Next::Line(b"two".to_vec()));
         drop(to);
         assert_eq!(lines.next(long), Next::End, "half a line is none");
+    }
+
+    #[test]
+    fn a_silent_helper_is_not_waited_for() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let from = Instant::now();
+        let error =
+            hear(File::from(std::os::fd::OwnedFd::from(reader)), Duration::from_millis(50), 9).unwrap_err();
+        assert!(error.to_string().contains("no answer"), "{error}");
+        assert!(from.elapsed() < Duration::from_secs(60));
+        drop(writer);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"said").unwrap();
+        drop(writer);
+        let pipe = File::from(std::os::fd::OwnedFd::from(reader));
+        assert_eq!(hear(pipe, Duration::from_secs(5), 9).unwrap(), b"said");
     }
 }

@@ -13,6 +13,11 @@ use rescue_schema::account::Account;
 /// Where programs are looked for in a rescue.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Whether a program is in this image.
+pub fn has_program(name: &str) -> bool {
+    PATH.split(':').any(|folder| Path::new(folder).join(name).is_file())
+}
+
 /// Makes `command` start as a session of its own: new session id, default signals, no OOM
 /// protection, and `terminal` (when given) as controlling terminal and as stdin, stdout and stderr.
 ///

@@ -14,7 +14,7 @@ use super::fstab;
 use super::mount::{MOST, Plan, shown, step};
 use super::mountinfo::Mount;
 use super::resolve::flat;
-use crate::sys::spawn;
+use crate::sys::spawn::has_program;
 use said::{Dataset, Pool, datasets, pools};
 pub use said::{is_pool, said, state};
 
@@ -28,13 +28,8 @@ pub fn is_imported(name: &str) -> bool {
     is_pool(name) && Path::new(POOLS).join(name).is_dir()
 }
 
-/// Whether a program is in this image.
-pub fn has_program(name: &str) -> bool {
-    spawn::PATH.split(':').any(|folder| Path::new(folder).join(name).is_file())
-}
-
-/// Puts the pools that are imported in their place below `disks`.
-pub fn fill(disks: &mut [BlockReport], mounts: &[Mount]) {
+/// Puts the pools that are imported in their place below `disks`; `mounts` is asked where there are any.
+pub fn fill(disks: &mut [BlockReport], mounts: impl FnOnce() -> Vec<Mount>) {
     let any = std::fs::read_dir(POOLS).into_iter().flatten().flatten().any(|e| e.path().is_dir());
     let member = |b: &&BlockReport| b.probe.kind.as_deref() == Some("zfs_member");
     if !any || !flat(disks).iter().any(member) || !has_program("zpool") {
@@ -44,7 +39,7 @@ pub fn fill(disks: &mut [BlockReport], mounts: &[Mount]) {
     let pools = said("zpool", &list).unwrap_or_default();
     let list = ["list", "-Hp", "-t", "filesystem", "-o"];
     let list = [&list[..], &["name,used,canmount,keystatus,encryptionroot,mountpoint"]].concat();
-    attach(disks, &pools, &said("zfs", &list).unwrap_or_default(), mounts);
+    attach(disks, &pools, &said("zfs", &list).unwrap_or_default(), &mounts());
 }
 
 /// The same, of what `zpool list` and `zfs list` say.

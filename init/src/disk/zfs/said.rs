@@ -1,14 +1,16 @@
 //! What zpool(8) and zfs(8) say, parsed: tab-separated where they offer it (`-Hp`), a name that can be none left out.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::sys::lines::hear;
 use crate::sys::spawn;
 
 /// Most bytes that are read of what a program says.
-const SAID: u64 = 4 << 20;
+const SAID: usize = 4 << 20;
 /// What a program may take to answer. One that asks of a pool whose disks are gone never does.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest name of a pool or dataset (`ZFS_MAX_DATASET_NAME_LEN`).
@@ -130,24 +132,19 @@ pub fn said(program: &str, words: &[&str]) -> io::Result<String> {
     let mut command = Command::new(program);
     command.args(words).env("PATH", spawn::PATH).env("LC_ALL", "C");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let output = child.stdout.take();
-    let (done, told) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut text = Vec::new();
-        let read = output.map_or(Ok(0), |output| output.take(SAID).read_to_end(&mut text));
-        let _ = done.send(read.map(|_| text));
-    });
-    match told.recv_timeout(PATIENCE) {
+    let Some(output) = child.stdout.take() else {
+        return Err(io::Error::other(format!("{program}: no pipe")));
+    };
+    match hear(File::from(OwnedFd::from(output)), PATIENCE, SAID) {
         Ok(text) => {
-            // One that has more to say hears that nobody listens.
             let status = child.wait()?;
-            let text = String::from_utf8_lossy(&text?).into_owned();
+            let text = String::from_utf8_lossy(&text).into_owned();
             if status.success() { Ok(text) } else { Err(io::Error::other(format!("{program}: {status}"))) }
         }
-        Err(_) => {
+        Err(error) => {
             // Not waited for: it may hang in the kernel.
             let _ = child.kill();
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("{program} does not answer")))
+            Err(io::Error::new(error.kind(), format!("{program}: {error}")))
         }
     }
 }
