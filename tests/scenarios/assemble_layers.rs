@@ -5,7 +5,6 @@ use std::process::Command;
 
 use anyhow::ensure;
 
-use crate::disk;
 use crate::guest::Guest;
 use crate::image::digest_of_files;
 use crate::lab::Lab;
@@ -33,10 +32,7 @@ const SUMS: &str =
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
-    let disks = [lab.path("a.img"), lab.path("b.img")];
-    for path in &disks {
-        disk::blank(path, 96)?;
-    }
+    let disks = lab.blanks(["a", "b"], 96)?;
     let booted = || lab.standard(&device)?.memory(512).disk(&disks[0]).disk(&disks[1]).start();
     let mut vm = booted()?;
     vm.ready()?;

@@ -3,7 +3,6 @@
 //! lacks a device is used without it when that is asked for.
 use anyhow::ensure;
 
-use crate::disk;
 use crate::image::digest_of_files;
 use crate::lab::Lab;
 
@@ -23,10 +22,7 @@ const FLUSH: &str = "sync; blockdev --flushbufs /dev/vda; blockdev --flushbufs /
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
-    let disks = [lab.path("a.img"), lab.path("b.img"), lab.path("copy.img")];
-    for path in &disks {
-        disk::blank(path, 256)?;
-    }
+    let disks = lab.blanks(["a", "b", "copy"], 256)?;
     let mut vm = lab.standard(&device)?.memory(512).disk(&disks[0]).disk(&disks[1]).start()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;

@@ -45,10 +45,7 @@ const LOOK: &str = "set -e; for v in mirror plain data kept slow; do
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
-    let disks = [lab.path("a.img"), lab.path("b.img")];
-    for path in &disks {
-        disk::blank(path, 192)?;
-    }
+    let disks = lab.blanks(["a", "b"], 192)?;
     let (slow, fast) = (lab.path("slow.img"), lab.path("fast.img"));
     disk::blank(&slow, 64)?;
     disk::blank(&fast, 48)?;

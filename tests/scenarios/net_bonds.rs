@@ -17,9 +17,8 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let mut build = lab.bench.binaries()?.image_command("debian", "minimal", &dir);
     build.args(["--add", "iproute2", "--add", "dnsmasq-base", "--module", "veth", "--module", "dummy"]);
     process::check(&mut build, limit(120))?;
-    let image = Image { kernel: dir.join("vmlinuz"), initramfs: dir.join("rescue-debian.img"), dir };
     let device = lab.root_device()?;
-    let vm = lab.with_image(image, &device)?.start()?;
+    let vm = lab.with_image(Image::built("debian", dir), &device)?.start()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;
     let folder = program.parent().unwrap_or(Path::new("/")).display();

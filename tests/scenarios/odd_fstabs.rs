@@ -3,7 +3,6 @@
 use anyhow::{Context, ensure};
 use rescue_schema::report::{MountReport, SystemsReport};
 
-use crate::disk;
 use crate::image::digest_of_files;
 use crate::lab::Lab;
 
@@ -14,13 +13,8 @@ const SLOT: &str =
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
-    let disks: Vec<_> =
-        ["a", "b", "c", "d", "e", "f"].iter().map(|n| lab.path(&format!("{n}.img"))).collect();
-    let mut vm = lab.standard(&device)?.memory(768);
-    for path in &disks {
-        disk::blank(path, 96)?;
-        vm = vm.disk(path);
-    }
+    let disks = lab.blanks(["a", "b", "c", "d", "e", "f"], 96)?;
+    let vm = disks.iter().fold(lab.standard(&device)?.memory(768), |vm, disk| vm.disk(disk));
     let vm = vm.start()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;

@@ -4,7 +4,6 @@
 use anyhow::{Context, ensure};
 use rescue_schema::report::{MountReport, SystemsReport};
 
-use crate::disk;
 use crate::guest::Guest;
 use crate::image::digest_of_files;
 use crate::lab::Lab;
@@ -19,13 +18,8 @@ fn make(guest: &Guest, systems: &str) -> anyhow::Result<()> {
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
-    let disks: Vec<_> =
-        ["a", "b", "c", "d", "e", "f", "g"].iter().map(|n| lab.path(&format!("{n}.img"))).collect();
-    let mut vm = lab.standard(&device)?.memory(768);
-    for path in &disks {
-        disk::blank(path, 96)?;
-        vm = vm.disk(path);
-    }
+    let disks = lab.blanks(["a", "b", "c", "d", "e", "f", "g"], 96)?;
+    let vm = disks.iter().fold(lab.standard(&device)?.memory(768), |vm, disk| vm.disk(disk));
     let vm = vm.start()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;

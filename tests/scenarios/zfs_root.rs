@@ -3,7 +3,6 @@
 //! of its disks is not used by guess, what lacks a disk only where that is asked for; what is encrypted is named.
 use anyhow::ensure;
 
-use crate::disk;
 use crate::guest::Guest;
 use crate::image::digest_of_files;
 use crate::lab::Lab;
@@ -30,10 +29,7 @@ const FLUSH: &str = "sync; blockdev --flushbufs /dev/vda; blockdev --flushbufs /
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let image = lab.bench.binaries()?.image_with_zfs(lab.bench.zfs()?, &lab.dir)?;
     let device = lab.root_device()?;
-    let disks = [lab.path("a.img"), lab.path("b.img"), lab.path("copy.img")];
-    for path in &disks {
-        disk::blank(path, 256)?;
-    }
+    let disks = lab.blanks(["a", "b", "copy"], 256)?;
     let boot = || {
         let vm =
             lab.with_image(image.clone(), &device)?.memory(1024).disk(&disks[0]).disk(&disks[1]).start()?;

@@ -87,8 +87,7 @@ impl Binaries {
         let mut build = self.image_command("debian", profile, &dir);
         build.arg("--kernel").arg(kernel.join("vmlinuz")).arg("--modules").arg(&modules);
         process::check(&mut build, PACK)?;
-        let image = Image { kernel: dir.join("vmlinuz"), initramfs: dir.join("rescue-debian.img"), dir };
-        Ok((image, modules))
+        Ok((Image::built("debian", dir), modules))
     }
 
     /// The image of `debian` for a kernel of this machine that has a zfs.ko among its modules, in `/lib/modules` of this
@@ -104,7 +103,7 @@ impl Binaries {
         build.arg("--kernel").arg(root.join(format!("boot/vmlinuz-{release}")));
         build.arg("--modules").arg(modules).args(["--module", "zfs", "--add", "zfsutils-linux"]);
         process::check(&mut build, PACK)?;
-        Ok(Image { kernel: dir.join("vmlinuz"), initramfs: dir.join("rescue-debian.img"), dir })
+        Ok(Image::built("debian", dir))
     }
 
     /// The image of a family with this profile, from the cache where it is there.
@@ -114,8 +113,7 @@ impl Binaries {
     pub fn image(&self, family: &str, profile: &str) -> Result<Image> {
         let digest = digest_of_files(&[&self.rescue, &self.imagebuilder])?;
         let out = target().join(format!("rescue-tests/images/{family}-{profile}-{digest}"));
-        let initramfs = out.join(format!("rescue-{family}.img"));
-        let image = Image { kernel: out.join("vmlinuz"), initramfs, dir: out };
+        let image = Image::built(family, out);
         if !image.dir.join("manifest.json").exists() {
             process::check(&mut self.image_command(family, profile, &image.dir), PACK)?;
         }
@@ -147,6 +145,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// What the builder wrote to `dir`.
+    pub fn built(family: &str, dir: PathBuf) -> Self {
+        Self { kernel: dir.join("vmlinuz"), initramfs: dir.join(format!("rescue-{family}.img")), dir }
+    }
+
     /// Writes the initramfs with `segments` behind it, as a boot loader concatenates them, to `out`.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use crate::device::{Device, DeviceBuilder};
+use crate::disk;
 use crate::image::{Binaries, Image, cpio_of};
 use crate::network::Network;
 use crate::qemu::Start;
@@ -206,6 +207,16 @@ impl Lab<'_> {
     /// A path in the scenario's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Blank disks of so many MiB each, in the scenario's folder.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub fn blanks<const N: usize>(&self, names: [&str; N], mib: u64) -> Result<[PathBuf; N]> {
+        let paths = names.map(|name| self.path(&format!("{name}.img")));
+        paths.iter().try_for_each(|path| disk::blank(path, mib))?;
+        Ok(paths)
     }
 
     /// Root's own rescue, booted and ready: the start of most scenarios.
