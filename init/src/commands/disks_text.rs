@@ -6,8 +6,8 @@ use std::io::IsTerminal;
 use rescue_schema::report::{BlockReport, DisksReport, PartitionReport};
 
 use super::disks::unseen;
-use super::disks_words::{Style, UUID, facts, id, role, what};
-use super::wrapped::{columns, width_of};
+use super::disks_words::{Style, UUID, facts, id, role, size, what};
+use super::wrapped::{columns, cut, filled};
 
 /// Columns of the narrowest terminal that is common: a serial console.
 const WIDTH: usize = 80;
@@ -185,42 +185,6 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     }
     lines.truncate(8);
     lines
-}
-
-/// In the largest unit that it is at least one of.
-pub(super) fn size(bytes: u64) -> String {
-    let mut unit = "B";
-    let (mut whole, mut tenth) = (bytes, 0);
-    for next in ["K", "M", "G", "T", "P", "E"] {
-        if whole < 1024 {
-            break;
-        }
-        tenth = whole % 1024 * 10 / 1024;
-        whole /= 1024;
-        unit = next;
-    }
-    if whole < 10 && unit != "B" { format!("{whole}.{tenth}{unit}") } else { format!("{whole}{unit}") }
-}
-
-/// Labels are written by whoever made the disk; a terminal must not obey them.
-fn cut(text: &str, width: usize) -> String {
-    let clean = |c: char| if c.is_control() { '?' } else { c };
-    if columns(text) <= width {
-        return text.chars().map(clean).collect();
-    }
-    let mut used = 1;
-    let fits = |c: &char| {
-        used += width_of(*c);
-        used <= width
-    };
-    text.chars().take_while(fits).map(clean).chain(['…']).collect()
-}
-
-/// Cut, or filled up, to this width.
-fn filled(text: &str, width: usize) -> String {
-    let text = cut(text, width);
-    let blanks = width.saturating_sub(columns(&text));
-    text + &" ".repeat(blanks)
 }
 
 #[cfg(test)]

@@ -167,3 +167,18 @@ pub(super) fn facts(block: &BlockReport) -> Vec<(String, Style)> {
     }
     facts
 }
+
+/// In the largest unit that it is at least one of.
+pub(super) fn size(bytes: u64) -> String {
+    let mut unit = "B";
+    let (mut whole, mut tenth) = (bytes, 0);
+    for next in ["K", "M", "G", "T", "P", "E"] {
+        if whole < 1024 {
+            break;
+        }
+        tenth = whole % 1024 * 10 / 1024;
+        whole /= 1024;
+        unit = next;
+    }
+    if whole < 10 && unit != "B" { format!("{whole}.{tenth}{unit}") } else { format!("{whole}{unit}") }
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rescue_schema::report::{ProbeReport, ProbeResult, SignatureReport};
 
-use super::disks_text::size;
+use super::disks_words::size;
 use super::disks_worker::{self, Job, Place};
 use super::{Command, Usage, apart};
 use crate::disk::{probe, source::Reader};

@@ -65,7 +65,7 @@ pub(super) fn columns(text: &str) -> usize {
     text.chars().map(width_of).sum()
 }
 
-pub(super) fn width_of(c: char) -> usize {
+fn width_of(c: char) -> usize {
     match u32::from(c) {
         0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
         0x1100..=0x115f
@@ -79,6 +79,27 @@ pub(super) fn width_of(c: char) -> usize {
         | 0x20000..=0x3fffd => 2,
         _ => 1,
     }
+}
+
+/// Labels are written by whoever made the disk; a terminal must not obey them.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    let clean = |c: char| if c.is_control() { '?' } else { c };
+    if columns(text) <= width {
+        return text.chars().map(clean).collect();
+    }
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += width_of(*c);
+        used <= width
+    };
+    text.chars().take_while(fits).map(clean).chain(['…']).collect()
+}
+
+/// Cut, or filled up, to this width.
+pub(super) fn filled(text: &str, width: usize) -> String {
+    let text = cut(text, width);
+    let blanks = width.saturating_sub(columns(&text));
+    text + &" ".repeat(blanks)
 }
 
 /// Joins characters with the spaces before them to words.
