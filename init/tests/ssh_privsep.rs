@@ -1,12 +1,11 @@
 //! The walls around a connection's process: what is left to it, what its monitor does for one that has
 //! been taken over, and how many connections it takes to stop a login.
-//!
-//! To take a process over, the test stops it and speaks to the monitor through its descriptor
-//! (pidfd_getfd(2), as root may).
 
 #[path = "ssh/server.rs"]
 #[allow(dead_code)]
 mod server;
+#[path = "ssh/taken_over.rs"]
+mod taken_over;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,6 +22,7 @@ use russh::keys::ssh_key::Signature;
 use russh::keys::{PrivateKey, load_secret_key};
 use server::{HASH, Server, children, kill, text, until};
 use sha2::{Digest, Sha256};
+use taken_over::{TakenOver, message, newest, password, start, string};
 
 fn status(pid: u32, field: &str) -> String {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -47,154 +47,6 @@ fn logged(since: f64, port: u16) -> Vec<String> {
     };
     let is_its = |line: &&str| format!("{line} ").contains(&name) && is_later(line);
     text.lines().filter(is_its).map(String::from).collect()
-}
-
-/// The newest connection of a server: its monitor and its process, once that is confined.
-fn newest(server: &Server, before: &[u32]) -> (u32, u32) {
-    let mut found = None;
-    until("there is a connection's process", || {
-        let monitor = children(server.child.id()).into_iter().find(|pid| !before.contains(pid));
-        found = monitor.and_then(|monitor| Some((monitor, *children(monitor).first()?)));
-        found.is_some_and(|(_, connection)| status(connection, "Seccomp") == "2")
-    });
-    found.unwrap()
-}
-
-fn string(bytes: &[u8]) -> Vec<u8> {
-    [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
-}
-
-fn message(tag: u8, fields: &[&[u8]]) -> Vec<u8> {
-    [vec![tag], fields.concat()].concat()
-}
-
-/// `Start` of a command on pipes, without an agent.
-fn start(command: &[u8]) -> Vec<u8> {
-    message(5, &[&[1], &string(command), &[0], &[0], &[0; 4]])
-}
-
-fn password(user: &str, password: &str) -> Vec<u8> {
-    message(4, &[&string(user.as_bytes()), &string(password.as_bytes())])
-}
-
-/// A connection whose process does not run any more, and its socket.
-struct TakenOver {
-    monitor: OwnedFd,
-    connection: u32,
-    client: TcpStream,
-    host: PrivateKey,
-    user: PrivateKey,
-    /// When it connected: see [`since_boot`].
-    since: f64,
-}
-
-impl TakenOver {
-    fn of(server: &Server) -> Self {
-        let (before, since) = (children(server.child.id()), since_boot());
-        let mut client = TcpStream::connect(server.address).unwrap();
-        client.write_all(b"SSH-2.0-intruder\r\n").unwrap();
-        let (_, connection) = newest(server, &before);
-        kill("-STOP", connection);
-        let pid = rustix::process::Pid::from_raw(i32::try_from(connection).unwrap()).unwrap();
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
-        let stolen = (3..20).filter_map(|number| {
-            let flags = rustix::process::PidfdGetfdFlags::empty();
-            let descriptor = rustix::process::pidfd_getfd(&pidfd, number, flags).ok()?;
-            let kind = rustix::net::sockopt::socket_type(&descriptor).ok()?;
-            (kind == rustix::net::SocketType::SEQPACKET).then_some(descriptor)
-        });
-        let monitor = stolen.into_iter().next().expect("a socket to the monitor");
-        let key = |name| load_secret_key(server.file(name), None).unwrap();
-        Self { monitor, connection, client, host: key("host"), user: key("id"), since }
-    }
-
-    fn port(&self) -> u16 {
-        self.client.local_addr().unwrap().port()
-    }
-
-    fn say(&self, bytes: &[u8]) {
-        let _ = rustix::net::send(&self.monitor, bytes, rustix::net::SendFlags::NOSIGNAL);
-    }
-
-    /// The next reply and its descriptors; none when the monitor is gone.
-    fn hear(&self) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
-        use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-        let mut fds = [nix::poll::PollFd::new(self.monitor.as_fd(), nix::poll::PollFlags::POLLIN)];
-        assert_eq!(nix::poll::poll(&mut fds, 30_000u16).unwrap(), 1, "no answer");
-        let mut bytes = vec![0; 65536];
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut pieces = [std::io::IoSliceMut::new(&mut bytes)];
-        let length = recvmsg(&self.monitor, &mut pieces, &mut control, RecvFlags::empty()).ok()?.bytes;
-        let mut descriptors = Vec::new();
-        for message in control.drain() {
-            if let RecvAncillaryMessage::ScmRights(list) = message {
-                descriptors.extend(list);
-            }
-        }
-        bytes.truncate(length);
-        (length > 0).then_some((bytes, descriptors))
-    }
-
-    fn ask(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        self.say(bytes);
-        self.hear().map(|(reply, _)| reply)
-    }
-
-    /// The record of a key exchange, by which two differ in their secret.
-    fn record(&self, secret: u8) -> Vec<u8> {
-        let key = self.host.public_key().to_bytes().unwrap();
-        let parts: [&[u8]; 8] =
-            [b"SSH-2.0-intruder", b"SSH-2.0-Rescue", &[20], &[20], &key, &[1; 32], &[2; 32], &[secret; 32]];
-        parts.iter().flat_map(|part| string(part)).collect()
-    }
-
-    fn sign(record: &[u8]) -> Vec<u8> {
-        message(1, &[&string(b"ssh-ed25519"), &[0], &string(record)])
-    }
-
-    /// The exchange that an honest process would have had signed; returns the session id.
-    fn exchange(&self, secret: u8) -> Vec<u8> {
-        let record = self.record(secret);
-        assert_eq!(self.ask(&Self::sign(&record)).unwrap()[0], 2, "a signature");
-        Sha256::digest(record).to_vec()
-    }
-
-    /// A login by key, signed over a session id.
-    fn key_login(&self, session: &[u8]) -> Vec<u8> {
-        let key = self.user.public_key().to_bytes().unwrap();
-        let mut signed = string(session);
-        signed.push(50);
-        for field in [&b"root"[..], b"ssh-connection", b"publickey"] {
-            signed.extend(string(field));
-        }
-        signed.push(1);
-        signed.extend(string(b"ssh-ed25519"));
-        signed.extend(string(&key));
-        let signature: Signature = self.user.key_data().try_sign(&signed).unwrap();
-        let signature = signature.encode_vec().unwrap();
-        message(3, &[&string(b"root"), &string(b"ssh-ed25519"), &string(&key), &string(&signature)])
-    }
-
-    /// Nothing but the door, and one line in the log.
-    fn assert_door(&self, what: &str) {
-        assert!(self.hear().is_none(), "{what}: an answer");
-        until("its process is gone", || status(self.connection, "State").is_empty());
-        if std::path::Path::new(LOG).exists() {
-            let lines = logged(self.since, self.port());
-            let about = lines.iter().filter(|line| line.ends_with("it is ended")).count();
-            assert_eq!(about, 1, "{what}: {lines:?}");
-            assert!(!lines.iter().any(|line| line.contains("correct horse")), "{what}: {lines:?}");
-        }
-    }
-}
-
-impl Drop for TakenOver {
-    fn drop(&mut self) {
-        // One that is stopped would never end.
-        let _ =
-            Command::new("kill").args(["-9", &self.connection.to_string()]).stderr(Stdio::null()).status();
-    }
 }
 
 /// So that there is a log to look at.
