@@ -266,15 +266,18 @@ fn files_of(
         let library = folder.contains("lib") && name.contains(".so");
         let program = PROGRAM_FOLDERS.contains(&folder);
         let target = targets.contains(path);
-        if !library && !program && !target && !globs.iter().any(|glob| glob.is_match(path)) {
+        let named = globs.iter().any(|glob| glob.is_match(path));
+        if !library && !program && !target && !named {
             continue;
         }
         let fact = match entry {
             Packed::Symlink(target) => FileFact::Symlink(target.clone()),
             // Plug-ins in subfolders (gconv's, PAM's) are nobody's DT_NEEDED, so that reading each
-            // would only cost time; nor is a program that nobody wants.
+            // would only cost time; nor is a program that nobody wants. What a file's glob names is a program as
+            // well where it can be executed.
             Packed::File { mode, len, .. } => {
                 let wanted = target
+                    || (named && mode & 0o111 != 0)
                     || match program {
                         true => programs.is_none_or(|p| p.contains(name)),
                         false => library,
@@ -378,6 +381,7 @@ mod tests {
         for path in ["usr/share/x/real.sh", "usr/share/x/other", "usr/bin/own"] {
             writer.file(path, 0o755, &mut &b"#!/bin/sh\n"[..]).unwrap();
         }
+        writer.file("usr/share/x/data", 0o644, &mut &b"#!/bin/sh\n"[..]).unwrap();
         writer.symlink("usr/bin/run", "../share/x/link");
         writer.symlink("usr/share/x/link", "/usr/share/x/real.sh");
         writer.symlink("usr/bin/ring", "ring");
@@ -396,5 +400,13 @@ mod tests {
         assert!(taken.contains_key("usr/share/x/link") && !taken.contains_key("usr/share/x/other"));
         assert_eq!(script("usr/bin/own"), None, "nobody wants it, so that it is not read");
         assert!(!files(&["own", "ring"]).contains_key("usr/share/x/real.sh"));
+        let globs = [&Word::of_option("a", "usr/share/x/*")];
+        let taken = files_of(&pack, Some(&BTreeSet::new()), &globs).unwrap();
+        let script = |path: &str| match &taken[path] {
+            FileFact::Regular { script, .. } => script.clone(),
+            FileFact::Symlink(_) => None,
+        };
+        assert_eq!(script("usr/share/x/other"), Some("/bin/sh".into()), "a program of a glob has needs, too");
+        assert_eq!(script("usr/share/x/data"), None, "data has none");
     }
 }
