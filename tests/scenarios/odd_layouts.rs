@@ -122,6 +122,17 @@ fn seen_and_mounted(guest: &Guest) -> anyhow::Result<()> {
             "rescue mount {name} && rescue enter {name} -- cat /etc/fstab && rescue umount {name}"
         ))?;
     }
+    // Of the device that is named, and not of what else is locked or lacks members.
+    for (device, why) in [
+        ("/dev/va/home", "/dev/mapper/va-home holds ext4, and no system"),
+        ("/dev/vde", "/dev/vde holds jbd, which cannot be mounted"),
+        ("/dev/vdb", "/dev/vdb itself is no system's root; on it is: asleep: name that"),
+        ("/dev/vdx", "/dev/vdx is not here"),
+    ] {
+        let refused = guest.run(&format!("rescue enter {device} -- cat 2>&1 </dev/null"))?;
+        let said = refused.stdout.lines().last().unwrap_or_default();
+        ensure!(refused.status == 1 && said.contains(why) && !said.contains("vda"), "{device}: {refused:?}");
+    }
     let refused = guest.run("rescue mount /dev/vh/guest 2>&1")?;
     ensure!(
         refused.status == 1 && refused.stdout.contains("losetup -rfP /dev/mapper/vh-guest"),

@@ -25,6 +25,7 @@ mod modprobe;
 mod modules;
 mod mount;
 mod mount_key;
+mod mount_not;
 mod mount_one;
 mod mount_text;
 mod net;

@@ -6,7 +6,7 @@ use super::pool;
 
 mod names;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use names::{TAGS, Tag, by_id, by_path, kernel_name, mapped, tag};
 
