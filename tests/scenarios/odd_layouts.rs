@@ -117,6 +117,10 @@ fn seen_and_mounted(guest: &Guest) -> anyhow::Result<()> {
     {
         ensure!(asleep.trouble.iter().any(|line| line.contains(words)), "nothing says {words}: {asleep:#?}");
     }
+    let reads = guest.ok(
+        "dmesg -c >/dev/null; rescue mount journal >/dev/null && dmesg | grep -c '(vdd): mounted' && rescue umount journal",
+    )?;
+    ensure!(reads.starts_with("1\n"), "looked into and mounted, it is read once: {reads}");
     for name in ["asleep", "host", "journal", "bottom"] {
         guest.ok(&format!(
             "rescue mount {name} && rescue enter {name} -- cat /etc/fstab && rescue umount {name}"

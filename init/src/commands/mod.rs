@@ -19,6 +19,7 @@ mod drivers;
 mod enter;
 mod farewell;
 mod find;
+mod find_kept;
 mod https;
 mod log;
 mod modprobe;

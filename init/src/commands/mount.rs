@@ -99,8 +99,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         unseen(survey, wish.name.as_deref());
         let mut reports = Vec::new();
         for system in choose(survey, wish.name.as_deref(), wish.all, wish.how.leave.write, disks)? {
-            let planned = |leave| find::plan(system, survey, disks, leave);
-            reports.push(system_at(system, &planned, disks, &wish, key)?.0);
+            reports.push(system_at(system, survey, disks, &wish, key)?.0);
         }
         Ok(reports)
     })?;
@@ -298,8 +297,7 @@ pub(super) fn ensure(
                 chosen.first().copied().context("no system")?
             }
         };
-        let planned = |leave| find::plan(system, survey, disks, leave);
-        let (report, fresh) = system_at(system, &planned, disks, &wish, key)?;
+        let (report, fresh) = system_at(system, survey, disks, &wish, key)?;
         disks_worker::dismiss();
         Ok((report, fresh, system.facts.clone()))
     })
@@ -332,15 +330,19 @@ fn at_device<'a>(
 
 fn system_at(
     system: &Found<'_>,
-    planned: &dyn Fn(Leave) -> mount::Plan,
+    survey: &Survey<'_>,
     disks: &[BlockReport],
     wish: &Wish,
     key: &mut Key,
 ) -> anyhow::Result<(MountReport, bool)> {
+    if wish.how.leave.write {
+        survey.kept.let_go();
+    }
     let pretty_name = system.facts.pretty_name.clone();
     let meant = Meant { root: system.root, name: &system.name, pretty_name };
     let how = How { again: wish.again(&system.name), ..wish.how.clone() };
-    one(&meant, planned, disks, &how, key)
+    let planned = |leave| find::plan(system, survey, disks, leave);
+    one(&meant, &planned, disks, &how, key)
 }
 
 fn finish(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {
