@@ -2,6 +2,7 @@
 
 use rescue_schema::report::BlockReport;
 
+use super::assemble as together;
 use super::find::Survey;
 use crate::disk::drivers::driver;
 use crate::disk::resolve::Missing;
@@ -36,8 +37,13 @@ pub(super) fn no_file_system(block: &BlockReport, disks: &[BlockReport]) -> Stri
              systems"
         ),
         Some(kind) => {
-            let member = block.probe.signatures.first().is_some_and(|s| s.usage == "raid");
-            let why = if member { assemble::left(disks, false).why } else { Vec::new() };
+            let left = assemble::left(disks, together::imports_pools());
+            if left.members.contains(device) {
+                return format!(
+                    "{device} holds {kind}, a part of what is not put together: rescue assemble, then name what that makes"
+                );
+            }
+            let why: Vec<String> = left.why.into_iter().filter(|why| speaks_of(why, block)).collect();
             let why = listed(&why);
             format!("{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more{why}")
         }
@@ -61,11 +67,7 @@ pub(super) fn no_system(block: &BlockReport, survey: &Survey<'_>, disks: &[Block
         return format!("{device} itself is no system's root; on it is: {}: name that", inside.join(", "));
     }
     // What kept it from being looked at.
-    let words = |line: &str| {
-        let apart = |c: char| c.is_whitespace() || matches!(c, ':' | ',' | '(' | ')');
-        line.split(apart).any(|word| word == device)
-    };
-    if let Some(line) = survey.unseen.iter().find(|line| words(line)) {
+    if let Some(line) = survey.unseen.iter().find(|line| words(line).any(|word| word == device)) {
         return format!("no system was found on {device}; {line}");
     }
     let kind = block.probe.kind.as_deref().unwrap_or_default();
@@ -79,6 +81,19 @@ pub(super) fn no_system(block: &BlockReport, survey: &Survey<'_>, disks: &[Block
     };
     let label = block.probe.label.as_ref().map(|l| format!(" {l:?}")).unwrap_or_default();
     format!("{device} holds {kind}{label}, and no system: {why}; to look at it: rescue mount {device}")
+}
+
+/// Whether a line is of a device, or of the array, group or cache that it is a part of.
+fn speaks_of(line: &str, block: &BlockReport) -> bool {
+    let Some(own) = block.probe.signatures.first() else { return false };
+    let names = ["VG_NAME", "BCACHE_SET"].into_iter().filter_map(|key| own.more.get(key));
+    words(line).any(|word| word == block.path || names.clone().chain(&own.uuid).any(|name| name == word))
+}
+
+/// The words of a line, without what stands around names.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let apart = |c: char| c.is_whitespace() || matches!(c, ':' | ',' | '(' | ')' | '"');
+    line.split(apart).filter(|word| !word.is_empty())
 }
 
 /// Lines of their own below a sentence.
