@@ -265,7 +265,11 @@ pub(super) fn plan(
         return mount::alone(system.root, disks, &folder, leave);
     }
     let fstab = system.facts.fstab.as_deref();
-    let tables = mount::Tables { fstab, crypttab: system.facts.crypttab.as_deref() };
+    let tables = mount::Tables {
+        fstab,
+        crypttab: system.facts.crypttab.as_deref(),
+        mdadm: system.facts.mdadm.as_deref(),
+    };
     let mut plan = mount::plan(system.root, tables, disks, &folder, leave);
     if let (Some(subvolume), Some(root)) = (&system.subvolume, plan.steps.first_mut()) {
         root.options.retain(|o| !o.starts_with("subvol"));

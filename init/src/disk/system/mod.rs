@@ -52,6 +52,8 @@ pub struct Facts {
     pub fstab: Option<Vec<u8>>,
     /// `/etc/crypttab`, when there is one.
     pub crypttab: Option<Vec<u8>>,
+    /// `mdadm.conf`, when there is one.
+    pub mdadm: Option<Vec<u8>>,
     /// What speaks for it, a phrase each; the best first.
     pub evidence: Vec<String>,
     /// What is to be known before it is changed, a sentence each.
