@@ -132,11 +132,19 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
         } else {
             let kept = (driver.root && may_stay(root, &[root], disks)).then_some(&survey.kept);
             let look = |fd: BorrowedFd<'_>| vec![(None, false, system::content(fd))];
-            through(root, driver, look, |shown, mount| stays(kept, shown, mount))
+            let log = match mount::log(root, disks) {
+                Some(Err(why)) => {
+                    survey.unseen.push(why);
+                    survey.unread.push(root.path.clone());
+                    continue;
+                }
+                log => log.and_then(Result::ok).map(|device| format!("{}{device}", mount::LOG)),
+            };
+            through(root, driver, log.as_deref(), look, |shown, mount| stays(kept, shown, mount))
         };
         match looked {
             Ok(all) => {
-                let kept = zfs::is_kept(root, disks);
+                let kept = zfs::is_kept(root, disks) || assemble::lvm::is_snapshot(root, disks);
                 all.into_iter().for_each(|(subvolume, default, content)| {
                     take(&mut survey, root, driver, subvolume, default, kept, content);
                 });
@@ -199,8 +207,8 @@ fn apart(systems: &mut [Found<'_>]) {
     let live: Vec<String> = systems.iter().filter(|s| !s.snapshot).map(|s| s.root.path.clone()).collect();
     for system in systems.iter_mut() {
         let kept = system.subvolume.as_ref().is_some_and(|s| s.path.contains("snapshots"));
-        // Datasets are apart already: each is a file system, and the pool says which is booted.
-        let alone = !zfs::is_dataset(system.root) && !live.contains(&system.root.path);
+        // Datasets and volumes are apart already: each is a file system, and what it is of says which is booted.
+        let alone = system.subvolume.is_some() && !live.contains(&system.root.path);
         // A second installation beside it has another identity.
         system.snapshot = system.snapshot && (kept || !alone);
     }
@@ -235,7 +243,8 @@ fn named(systems: &mut [Found<'_>]) {
     for system in systems.iter_mut() {
         let same =
             |snapshots: bool| names.iter().filter(|n| n.0 == system.name && (snapshots || !n.2)).count() > 1;
-        let device = system::clean(&system.root.name.replace('/', "-"));
+        let path = system.root.path.trim_start_matches("/dev/").trim_start_matches("mapper/");
+        let device = system::clean(&path.replace('/', "-"));
         let subvolume = system.subvolume.as_ref().map(|s| system::clean(&s.path.replace('/', "-")));
         let several = names.iter().filter(|n| n.1 == system.root.path && !n.2).count() > 1;
         system.name = match subvolume {
@@ -283,7 +292,8 @@ pub(super) fn plan(
     if !fstab::parse(fstab.unwrap_or_default()).0.iter().any(|e| e.target == "/") {
         let roles: Vec<(String, &str)> =
             survey.parts.iter().filter_map(|(d, c)| Some((d.clone(), c.role?))).collect();
-        fallback::add(&mut plan, system.root, disks, &roles, leave.write);
+        let places = fallback::Places { roles: &roles, esp: system.facts.esp };
+        fallback::add(&mut plan, system.root, disks, &places, leave.write);
     }
     plan
 }
@@ -307,13 +317,14 @@ pub(super) fn inside<T>(
     driver: &Driver,
     look: impl FnOnce(BorrowedFd<'_>) -> T,
 ) -> std::io::Result<T> {
-    through(root, driver, look, |_, _| false)
+    through(root, driver, None, look, |_, _| false)
 }
 
-/// As [`inside`]; `keeps` takes the mount where it is to stay, and says so.
+/// As [`inside`], with an option more; `keeps` takes the mount where it is to stay, and says so.
 fn through<T>(
     root: &BlockReport,
     driver: &Driver,
+    more: Option<&str>,
     look: impl FnOnce(BorrowedFd<'_>) -> T,
     keeps: impl FnOnce(&T, OwnedFd) -> bool,
 ) -> std::io::Result<T> {
@@ -323,7 +334,7 @@ fn through<T>(
         let folder = mounts::folder(Path::new(&place.target))?;
         return Ok(look(namespace::again_at(folder, false)?.as_fd()));
     }
-    protected(&[root], || open(root, driver, &[]), look, keeps)
+    protected(&[root], || open(root, driver, more.as_slice()), look, keeps)
 }
 
 /// Opens a file system whose devices refuse writes from before until after.

@@ -77,11 +77,13 @@ fn put(step: &Step, folder: BorrowedFd<'_>, load: &dyn Fn(&str)) -> io::Result<O
     load(step.driver);
     let mut held = Vec::new();
     let mounted = (|| {
-        for device in step.devices() {
-            if !step.read_only {
-                protection::release(device)?;
-            } else if protection::hold(device)? {
-                held.push(device);
+        if !step.read_only {
+            step.devices().try_for_each(protection::release)?;
+        } else {
+            for device in step.protected() {
+                if protection::hold(device)? {
+                    held.push(device);
+                }
             }
         }
         let mount = one(step)?;

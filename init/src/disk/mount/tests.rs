@@ -182,3 +182,26 @@ fn an_array_is_mounted_by_what_its_system_calls_it() {
         ]
     );
 }
+
+#[test]
+fn an_xfs_is_mounted_with_its_log_or_not_at_all() {
+    let signature = |kind: &str, key: &str, value: &str| {
+        vec![rescue_schema::report::SignatureReport {
+            kind: kind.into(),
+            more: [(key.to_string(), value.to_string())].into(),
+            ..Default::default()
+        }]
+    };
+    let mut disks = [disk("vda", &[("xfs", "aa"), ("xfs_external_log", ""), ("xfs_external_log", "")])];
+    disks[0].children[0].probe.signatures = signature("xfs", "XFS_LOG", "external");
+    disks[0].children[1].probe.signatures = signature("xfs_external_log", "LOGUUID", "bb");
+    disks[0].children[2].probe.signatures = signature("xfs_external_log", "LOGUUID", "aa");
+    let of = |disks: &[BlockReport]| {
+        alone(&disks[0].children[0], disks, Path::new("/mnt/x"), Leave { write: false, degraded: false })
+    };
+    let plan = of(&disks);
+    assert!(plan.steps[0].options.contains(&"logdev=/dev/vda3".to_string()), "{plan:?}");
+    assert_eq!(plan.steps[0].protected().collect::<Vec<_>>(), ["/dev/vda1"]);
+    disks[0].children.truncate(2);
+    assert!(of(&disks).refused.is_some_and(|why| why.contains("its log, on a device")));
+}
