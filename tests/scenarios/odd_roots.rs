@@ -1,5 +1,5 @@
 //! Systems as their installers lay them out: openSUSE's root that is a snapshot, Fedora's subvolumes with a /boot of
-//! entries, an XFS with its log on another disk, NixOS, a root with an LVM snapshot beside it, and systemd-boot
+//! entries, an XFS with its log on another disk, NixOS, CoreOS, a root with an LVM snapshot beside it, and systemd-boot
 //! with two FAT partitions. Each is one system, mounted with its parts and entered, and not a byte of the disks changes.
 use std::path::Path;
 
@@ -24,7 +24,7 @@ const SYSTEMS: &[(&str, &[&str])] = &[
 
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
-    let disks = lab.blanks(["a", "b", "c", "d", "e", "f"], 320)?;
+    let disks = lab.blanks(["a", "b", "c", "d", "e", "f", "g"], 320)?;
     let vm = disks.iter().fold(lab.standard(&device)?.memory(768), |vm, disk| vm.disk(disk));
     let vm = vm.start()?;
     vm.ready()?;
@@ -42,6 +42,10 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         ensure!(host.trim() == *name, "{name} calls itself {host}");
     }
     guest.ok("grep variable /mnt/suse/var/file && grep since /mnt/shot/since && ls /mnt/arch/boot/EFI/Linux/arch.efi")?;
+    // Its root is below the file system's own.
+    let refused = guest.run("rescue enter core -- cat 2>&1")?;
+    ensure!(refused.status == 1 && refused.stdout.contains("/ostree/deploy/fedora/deploy/0123.0"), "{refused:?}");
+    guest.ok("rescue mount core && ls /mnt/core/ostree/deploy/fedora/deploy/0123.0/bin/sh")?;
     guest.ok("rescue umount")?;
     ensure!(digest_of_files(&all)? == made, "the disks were written to");
     // The log is on a disk of its own, and is written to with it.
@@ -52,8 +56,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
 fn found(guest: &Guest) -> anyhow::Result<()> {
     guest.ok("rescue assemble")?;
     let found: SystemsReport = guest.json("rescue systems --json")?;
-    let live: Vec<&str> = found.systems.iter().filter(|s| !s.snapshot).map(|s| s.name.as_str()).collect();
-    let wanted: Vec<&str> = SYSTEMS.iter().map(|(name, _)| *name).collect();
+    let live: Vec<&str> =
+        found.systems.iter().filter(|s| !s.snapshot).map(|s| s.name.as_str()).collect();
+    let wanted: Vec<&str> = SYSTEMS.iter().map(|(name, _)| *name).chain(["core"]).collect();
     ensure!(live == wanted, "{found:#?}");
     let kept: Vec<&str> = found.systems.iter().filter(|s| s.snapshot).map(|s| s.name.as_str()).collect();
     ensure!(kept == ["suse-snapshots-2-snapshot", "shot-vs-before"], "{kept:?}");

@@ -104,5 +104,10 @@ mkdir arch/{efi,boot}
 echo '# by their types' >arch/etc/fstab
 mke2fs -q -t ext4 -d arch /dev/vdf3
 
+# CoreOS: its root is a folder that ostree has deployed.
+root core/ostree/deploy/fedora/deploy/0123.0 core
+mkdir -p core/boot core/ostree/repo
+mke2fs -q -t ext4 -d core /dev/vdg
+
 sync
-for disk in a b c d e f; do blockdev --flushbufs "/dev/vd$disk"; done
+for disk in a b c d e f g; do blockdev --flushbufs "/dev/vd$disk"; done

@@ -140,6 +140,9 @@ fn within(report: &MountReport, facts: &system::Facts, wish: &Wish) -> anyhow::R
 fn runs_here(facts: &system::Facts) -> anyhow::Result<()> {
     let ours = std::env::consts::ARCH;
     match facts.architecture.as_deref() {
+        None if !facts.notes.is_empty() => {
+            bail!("no program was found in it that could be run: {}", facts.notes.join("; "))
+        }
         None => {
             bail!("no program was found in it that could be run: is /usr missing? `rescue systems` says more")
         }

@@ -10,6 +10,7 @@ mod elf;
 mod esxi;
 mod freebsd;
 mod linux;
+mod ostree;
 pub mod regf;
 mod times;
 mod windows;
@@ -81,7 +82,7 @@ impl Facts {
 type Look = fn(BorrowedFd<'_>, &[String]) -> Option<Facts>;
 
 /// In order: the first that says yes is right. FreeBSD's root has an fstab and an os-release too.
-const FAMILIES: &[Look] = &[freebsd::look, linux::look, windows::look, esxi::look];
+const FAMILIES: &[Look] = &[freebsd::look, linux::look, ostree::look, windows::look, esxi::look];
 
 /// Everything that one file system says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
