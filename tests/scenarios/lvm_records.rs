@@ -29,13 +29,17 @@ const MAKE: &str = "set -e; rescue disks >/dev/null; export DM_DISABLE_UDEV=1
     mount -t ext4 /dev/mapper/vg0-root /tmp/m; mkdir /tmp/m/etc
     printf 'ID=debian\\nPRETTY_NAME=\"Thin\"\\n' >/tmp/m/etc/os-release
     echo '/dev/vg0/root / ext4 defaults 0 1' >/tmp/m/etc/fstab; umount /tmp/m; vgchange -an vg0; sync";
-/// Writes that do not leave the cache, /dev/vdd.
+/// Writes to two disks, /dev/vdc and /dev/vde, that do not leave their cache, /dev/vdd.
 const CACHE: &str =
-    "set -e; modprobe bcache; for d in vdd vdc; do echo /dev/$d >/sys/fs/bcache/register; done
-    cd /sys/block/bcache0/bcache; echo 0 >writeback_running; echo 0 >sequential_cutoff
-    mke2fs -q -t ext4 /dev/bcache0; mount -t ext4 /dev/bcache0 /tmp/m; mkdir /tmp/m/etc
+    "set -e; modprobe bcache; for d in vdd vdc vde; do echo /dev/$d >/sys/fs/bcache/register; done
+    for b in 0 1; do cd /sys/block/bcache$b/bcache; echo 0 >writeback_running; echo 0 >sequential_cutoff; done
+    mke2fs -q -t ext4 /dev/bcache1; mount -t ext4 /dev/bcache1 /tmp/m; echo second >/tmp/m/file; umount /tmp/m
+    grep dirty state; cd ../../bcache0/bcache; mke2fs -q -t ext4 /dev/bcache0; mount -t ext4 /dev/bcache0 /tmp/m; mkdir /tmp/m/etc
     printf 'ID=debian\\nPRETTY_NAME=\"Cached\"\\n' >/tmp/m/etc/os-release; echo cached >/tmp/m/file
-    umount /tmp/m; grep dirty state; set=$(ls /sys/fs/bcache | grep -- -); echo 1 >stop; cd /
+    umount /tmp/m; grep dirty state; cd /";
+/// Ends what they make.
+const STOP: &str =
+    "set=$(ls /sys/fs/bcache | grep -- -); for b in /sys/block/bcache*/bcache/stop; do echo 1 >$b; done
     echo 1 >/sys/fs/bcache/$set/stop; while [ -e /sys/fs/bcache/$set ]; do sleep 1; done; sync";
 const SUMS: &str =
     "sync; blockdev --flushbufs /dev/vda; blockdev --flushbufs /dev/vdb; sha256sum /dev/vda /dev/vdb";
@@ -46,14 +50,14 @@ const LOOK: &str = "set -e; for v in mirror plain data kept slow; do
 pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     let device = lab.root_device()?;
     let disks = lab.blanks(["a", "b"], 192)?;
-    let (slow, fast) = (lab.path("slow.img"), lab.path("fast.img"));
-    disk::blank(&slow, 64)?;
+    let [slow, second] = lab.blanks(["slow", "second"], 64)?;
+    let fast = lab.path("fast.img");
     disk::blank(&fast, 48)?;
     let mut make = Command::new("make-bcache");
-    make.args(["--bucket", "64k", "--writeback", "-B"]).arg(&slow).arg("-C").arg(&fast);
+    make.args(["--bucket", "64k", "--writeback", "-B"]).arg(&slow).arg(&second).arg("-C").arg(&fast);
     process::check(&mut make, Duration::from_secs(300))?;
     let vm = lab.standard(&device)?.memory(640).disk(&disks[0]).disk(&disks[1]).disk(&slow).disk(&fast);
-    let vm = vm.start()?;
+    let vm = vm.disk(&second).start()?;
     vm.ready()?;
     let guest = vm.ssh(&device, "root")?;
     guest.ok(MAKE)?;
@@ -152,23 +156,52 @@ fn old_superblocks(guest: &Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Two disks behind one cache, with what is written in the cache alone.
 fn cached(guest: &Guest) -> anyhow::Result<()> {
-    const SUMS: &str = "sync; for d in vdc vdd; do blockdev --flushbufs /dev/$d; sha256sum /dev/$d; done";
-    guest.ok(CACHE)?;
+    const SUMS: &str =
+        "sync; for d in vdc vdd vde; do blockdev --flushbufs /dev/$d; sha256sum /dev/$d; done";
+    guest.ok(&format!("{CACHE}; {STOP}"))?;
     let made = guest.ok(SUMS)?;
     let seen = guest.ok("rescue systems --only /dev/vdc")?;
     ensure!(!seen.contains("Cached"), "it cannot be seen without its cache: {seen}");
-    let alone = guest.run("rescue assemble /dev/vdc")?;
-    ensure!(alone.status == 1 && alone.stdout.contains("in its cache alone"), "{alone:?}");
-    let said = guest.ok("rescue assemble /dev/vdc /dev/vdd")?;
-    ensure!(said.contains("start /dev/vdc with the cache /dev/vdd, read-only"), "{said}");
-    ensure!(guest.ok("rescue mount /dev/bcache0 && cat /mnt/bcache0/file")?.contains("cached"));
+    for verb in ["assemble", "mount", "enter"] {
+        let only = if verb == "assemble" { "" } else { "--only /dev/vdc" };
+        let alone = guest.run(&format!("rescue {verb} {only} /dev/vdc 2>&1"))?;
+        ensure!(alone.status == 1 && alone.stdout.contains("in its cache alone"), "{verb}: {alone:?}");
+    }
+    let said = guest.ok("rescue assemble /dev/vdc /dev/vdd /dev/vde")?;
+    ensure!(said.contains("start /dev/vdc /dev/vde with the cache /dev/vdd, read-only"), "{said}");
+    let held = "rescue mount /dev/bcache0 && rescue mount /dev/bcache1 && cat /mnt/bcache0/file /mnt/bcache1/file";
+    ensure!(guest.ok(held)?.contains("cached\nsecond"));
     guest.ok("rescue umount")?;
     let after = guest.ok(SUMS)?;
     ensure!(after == made, "the disks were written to:\n{made}{after}");
+    // One of the two is written to without the other.
     guest.ok("rescue assemble /dev/vdc /dev/vdd && rescue mount --rw /dev/bcache0")?;
     guest.ok("echo repaired >/mnt/bcache0/file && rescue umount")?;
-    guest.ok("rescue assemble /dev/vdc /dev/vdd")?;
-    ensure!(guest.ok("rescue mount /dev/bcache0 && cat /mnt/bcache0/file")?.contains("repaired"));
+    guest.ok("rescue assemble /dev/vdc /dev/vdd /dev/vde")?;
+    ensure!(guest.ok(held)?.contains("repaired\nsecond"));
+    guest.ok("rescue umount")?;
+    detached(guest)
+}
+
+/// The cache is gone, for one disk with writes in it and for one that had been taken from it before.
+fn detached(guest: &Guest) -> anyhow::Result<()> {
+    guest.ok("for d in vdd vdc vde; do echo /dev/$d >/sys/fs/bcache/register; done; sleep 1")?;
+    guest.ok(&format!(
+        "cd /sys/block/bcache1/bcache; echo 0 >writeback_running; cd ../../bcache0/bcache; echo 1 >detach
+        until grep 'no cache' state; do sleep 1; done; cd /; {STOP}; dd if=/dev/zero of=/dev/vdd bs=64k count=1 conv=fsync"
+    ))?;
+    let said = guest.run("rescue assemble /dev/vdc /dev/vde")?;
+    ensure!(
+        said.status == 1
+            && said.stdout.contains("map /dev/mapper/bcache-vdc, read-only")
+            && said.stdout.contains("/dev/vde: its last writes are in its cache alone"),
+        "{said:?}"
+    );
+    guest.ok("rescue mount --rw /dev/mapper/bcache-vdc && grep repaired /mnt/bcache-vdc/file && rescue umount")?;
+    guest.ok("rescue assemble --degraded /dev/vde")?;
+    let refused = guest.run("rescue mount --rw --degraded /dev/mapper/bcache-vde 2>&1")?;
+    ensure!(refused.status == 1 && refused.stdout.contains("attach the cache, or copy from it"), "{refused:?}");
     guest.ok("rescue umount").map(drop)
 }

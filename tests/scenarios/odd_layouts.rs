@@ -117,10 +117,25 @@ fn seen_and_mounted(guest: &Guest) -> anyhow::Result<()> {
     {
         ensure!(asleep.trouble.iter().any(|line| line.contains(words)), "nothing says {words}: {asleep:#?}");
     }
+    let reads = guest.ok(
+        "dmesg -c >/dev/null; rescue mount journal >/dev/null && dmesg | grep -c '(vdd): mounted' && rescue umount journal",
+    )?;
+    ensure!(reads.starts_with("1\n"), "looked into and mounted, it is read once: {reads}");
     for name in ["asleep", "host", "journal", "bottom"] {
         guest.ok(&format!(
             "rescue mount {name} && rescue enter {name} -- cat /etc/fstab && rescue umount {name}"
         ))?;
+    }
+    // Of the device that is named, and not of what else is locked or lacks members.
+    for (device, why) in [
+        ("/dev/va/home", "/dev/mapper/va-home holds ext4, and no system"),
+        ("/dev/vde", "/dev/vde holds jbd, which cannot be mounted"),
+        ("/dev/vdb", "/dev/vdb itself is no system's root; on it is: asleep: name that"),
+        ("/dev/vdx", "/dev/vdx is not here"),
+    ] {
+        let refused = guest.run(&format!("rescue enter {device} -- cat 2>&1 </dev/null"))?;
+        let said = refused.stdout.lines().last().unwrap_or_default();
+        ensure!(refused.status == 1 && said.contains(why) && !said.contains("vda"), "{device}: {refused:?}");
     }
     let refused = guest.run("rescue mount /dev/vh/guest 2>&1")?;
     ensure!(

@@ -56,6 +56,7 @@ scenarios! {
     "../scenarios/power_cut.rs" power_cut;
     "../scenarios/odd_fstabs.rs" odd_fstabs;
     "../scenarios/odd_layouts.rs" odd_layouts;
+    "../scenarios/odd_roots.rs" odd_roots;
     "../scenarios/beacon.rs" beacon;
     "../scenarios/repair_fstab.rs" repair_fstab;
     "../scenarios/return_after.rs" return_after;

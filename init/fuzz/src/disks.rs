@@ -4,8 +4,8 @@ use std::path::Path;
 
 use init::disk::resolve::flat;
 use init::disk::source::{BUDGET, Reader, Source};
-use init::disk::{assemble, crypttab, fstab, mount, mountinfo, probe, system, unmount, zfs};
-use rescue_schema::report::{BlockReport, PartitionReport, ProbeReport, ProbeResult};
+use init::disk::{assemble, crypttab, fstab, mdadm, mount, mountinfo, probe, resolve, system, unmount, zfs};
+use rescue_schema::report::{BlockReport, PartitionReport, ProbeReport, ProbeResult, SignatureReport};
 
 use super::sparse::Sparse;
 use super::{halves, seal};
@@ -17,7 +17,7 @@ pub(super) fn fstab_of_a_system(data: &[u8]) {
     assert!(skipped.iter().all(|line| entries.iter().all(|e| e.line != *line)));
     let disk = machine_disk();
     // A line of either may be one of the other.
-    let tables = mount::Tables { fstab: Some(data), crypttab: Some(data) };
+    let tables = mount::Tables { fstab: Some(data), crypttab: Some(data), mdadm: Some(data) };
     let leave = mount::Leave { write: true, degraded: false };
     let plan =
         mount::plan(&disk.children[0], tables, std::slice::from_ref(&disk), Path::new("/mnt/x"), leave);
@@ -43,6 +43,28 @@ pub(super) fn crypttab_of_a_system(data: &[u8]) {
         Some(crypttab::Opened::As(path)) => assert_eq!(path, known[0]),
         Some(crypttab::Opened::Not(path)) => assert!(known.contains(&path.as_str()), "{path}"),
         None => {}
+    }
+}
+
+/// A mdadm.conf, a NUL, and what fstab calls an array: it stands for one that is here, or for none.
+pub(super) fn mdadm_of_a_system(data: &[u8]) {
+    let (config, source) = halves(data);
+    assert!(mdadm::parse(config).len() <= 1024);
+    let mut disk = machine_disk();
+    for (number, child) in disk.children.iter_mut().enumerate() {
+        child.probe.kind = Some("linux_raid_member".into());
+        let uuid = child.probe.uuid.clone();
+        let label = Some(["db7:root".to_string(), "db7:0".to_string()][number % 2].clone());
+        child.probe.signatures = vec![SignatureReport { uuid, label, ..SignatureReport::default() }];
+        let name = format!("md12{number}");
+        let path = format!("/dev/{name}");
+        child.children = vec![BlockReport { name, path, ..BlockReport::default() }];
+    }
+    let disks = [disk];
+    match resolve::array(&String::from_utf8_lossy(source), Some(config), &disks) {
+        resolve::Array::Is(path, _) => assert!(flat(&disks).iter().any(|b| b.path == path), "{path}"),
+        resolve::Array::Untold(all) => assert!(all.len() > 1, "{all:?}"),
+        resolve::Array::Absent | resolve::Array::Other => {}
     }
 }
 

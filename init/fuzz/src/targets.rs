@@ -57,6 +57,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("network", configuring::wished_network),
     ("fstab", disks::fstab_of_a_system),
     ("crypttab", disks::crypttab_of_a_system),
+    ("mdadm", disks::mdadm_of_a_system),
     ("mountinfo", disks::mounts),
     ("os_release", disks::os_release),
     ("registry", disks::registry),

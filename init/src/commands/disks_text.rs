@@ -7,7 +7,7 @@ use rescue_schema::report::{BlockReport, DisksReport, PartitionReport};
 
 use super::disks::unseen;
 use super::disks_words::{Style, UUID, facts, id, role, size, what};
-use super::wrapped::{columns, cut, filled};
+use super::wrapped::{columns, cut, filled, folded};
 
 /// Columns of the narrowest terminal that is common: a serial console.
 const WIDTH: usize = 80;
@@ -112,6 +112,10 @@ impl View {
             .collect();
         let bar = if children.is_empty() { below.to_string() } else { format!("{below}│") };
         let mut facts = facts(block);
+        if columns(own) + columns(name(block)) > names {
+            // What is typed to name it.
+            facts.insert(0, (block.path.clone(), Style::Plain));
+        }
         if columns(&words) > width {
             facts.extend(block.probe.label.as_ref().map(|label| (format!("label {label:?}"), Style::Dim)));
         }
@@ -119,7 +123,7 @@ impl View {
             facts.push(("the kernel does not show the partitions in brackets".into(), Style::Warning));
         }
         for (fact, style) in facts {
-            for line in wrapped(&fact, WIDTH - names - 7) {
+            for line in folded(&fact, WIDTH - names - 7) {
                 self.line(&[(&format!("{bar:<names$}       "), Style::Plain), (&line, style)]);
             }
         }
@@ -167,24 +171,6 @@ fn hidden(partition: &PartitionReport, disk: &BlockReport) -> BlockReport {
         partition: Some(partition.clone()),
         ..BlockReport::default()
     }
-}
-
-/// Lines of at most `width`, broken at blanks; at most eight.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        let word = cut(word, width);
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(&word),
-            Some(line) if columns(line) + 1 + columns(&word) <= width => {
-                line.push(' ');
-                line.push_str(&word);
-            }
-            _ => lines.push(word),
-        }
-    }
-    lines.truncate(8);
-    lines
 }
 
 #[cfg(test)]
@@ -371,6 +357,18 @@ rescue mount     finds the system and shows it in /mnt, read-only
 "#;
         assert_eq!(text, expected, "\n{text}");
         assert!(text.lines().all(|line| columns(line) <= WIDTH), "{text}");
+    }
+
+    #[test]
+    fn what_is_called_by_a_long_name_is_named_whole() {
+        let path = "/dev/mapper/ubuntu--vg--production--db7-postgresql--data--cluster--main";
+        let mut volume = device(path, "lvm", 20 << 20, found("ext4", "", "", "clean"), vec![]);
+        volume.name = "dm-3".into();
+        let text = tree(&DisksReport { disks: vec![volume] }, false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].starts_with("ubuntu--vg--product… "), "{text}");
+        assert_eq!(format!("{}{}", lines[2].trim(), lines[3].trim()), path, "{text}");
+        assert!(lines.iter().all(|l| l.chars().count() <= WIDTH), "{text}");
     }
 
     #[test]

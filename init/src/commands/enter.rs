@@ -21,6 +21,8 @@ use crate::sys::{ending, inside, mounts, namespace, spawn};
 
 /// How the command calls itself once it is in namespaces of its own.
 const INSIDE: &str = "--inside";
+/// Programs of NixOS, which /run/current-system leads to once it has booted.
+const NIX: &str = "/nix/var/nix/profiles/system/sw/bin";
 /// What a program that was left behind may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -138,6 +140,9 @@ fn within(report: &MountReport, facts: &system::Facts, wish: &Wish) -> anyhow::R
 fn runs_here(facts: &system::Facts) -> anyhow::Result<()> {
     let ours = std::env::consts::ARCH;
     match facts.architecture.as_deref() {
+        None if !facts.notes.is_empty() => {
+            bail!("no program was found in it that could be run: {}", facts.notes.join("; "))
+        }
         None => {
             bail!("no program was found in it that could be run: is /usr missing? `rescue systems` says more")
         }
@@ -165,6 +170,10 @@ fn first_process(folder: &Path, read_only: bool, command: &[String]) -> anyhow::
         system::shell_of_root(&passwd).unwrap_or_else(|| ("/bin/sh".to_string(), "/root".to_string()));
     let usable = |path: &&str| inside::known(root.as_fd(), path).is_ok_and(|k| k.regular);
     let tried = [shell.as_str(), "/bin/bash", "/bin/sh", "/usr/bin/sh", "/bin/busybox"];
+    let path = match inside::known(root.as_fd(), NIX) {
+        Ok(known) if known.folder => format!("{NIX}:{}", spawn::PATH),
+        _ => spawn::PATH.to_string(),
+    };
     let shell = tried.into_iter().find(usable).context("there is no shell in it")?;
     let mut program = match command {
         [] => {
@@ -187,7 +196,7 @@ fn first_process(folder: &Path, read_only: bool, command: &[String]) -> anyhow::
         }
     }
     program.envs([
-        ("PATH", spawn::PATH),
+        ("PATH", path.as_str()),
         ("HOME", &home),
         ("SHELL", shell),
         ("USER", "root"),

@@ -8,6 +8,7 @@ use std::path::Path;
 use rescue_schema::paths::MOUNT_ROOT;
 use rescue_schema::report::{BlockReport, ProbeResult, SubvolumeReport};
 
+use super::find_kept::Kept;
 use crate::disk::drivers::{Driver, driver};
 use crate::disk::mount::Leave;
 use crate::disk::system::{self, Boot, Content};
@@ -48,6 +49,8 @@ pub(super) struct Survey<'a> {
     pub unseen: Vec<String>,
     /// The devices among it that could not be read.
     pub unread: Vec<String>,
+    /// What was looked into and holds a system.
+    pub kept: Kept,
 }
 
 /// Looks at all of them.
@@ -124,13 +127,24 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
                     "{why}: attach the others, or use it without them: rescue mount --degraded"
                 ));
             }
-            subvolumes(root, &pool, driver)
+            let kept = may_stay(root, &pool.devices, disks).then_some(&survey.kept);
+            subvolumes(root, &pool, driver, kept)
         } else {
-            inside(root, driver, |fd| vec![(None, false, system::content(fd))])
+            let kept = (driver.root && may_stay(root, &[root], disks)).then_some(&survey.kept);
+            let look = |fd: BorrowedFd<'_>| vec![(None, false, system::content(fd))];
+            let log = match mount::log(root, disks) {
+                Some(Err(why)) => {
+                    survey.unseen.push(why);
+                    survey.unread.push(root.path.clone());
+                    continue;
+                }
+                log => log.and_then(Result::ok).map(|device| format!("{}{device}", mount::LOG)),
+            };
+            through(root, driver, log.as_deref(), look, |shown, mount| stays(kept, shown, mount))
         };
         match looked {
             Ok(all) => {
-                let kept = zfs::is_kept(root, disks);
+                let kept = zfs::is_kept(root, disks) || assemble::lvm::is_snapshot(root, disks);
                 all.into_iter().for_each(|(subvolume, default, content)| {
                     take(&mut survey, root, driver, subvolume, default, kept, content);
                 });
@@ -193,8 +207,8 @@ fn apart(systems: &mut [Found<'_>]) {
     let live: Vec<String> = systems.iter().filter(|s| !s.snapshot).map(|s| s.root.path.clone()).collect();
     for system in systems.iter_mut() {
         let kept = system.subvolume.as_ref().is_some_and(|s| s.path.contains("snapshots"));
-        // Datasets are apart already: each is a file system, and the pool says which is booted.
-        let alone = !zfs::is_dataset(system.root) && !live.contains(&system.root.path);
+        // Datasets and volumes are apart already: each is a file system, and what it is of says which is booted.
+        let alone = system.subvolume.is_some() && !live.contains(&system.root.path);
         // A second installation beside it has another identity.
         system.snapshot = system.snapshot && (kept || !alone);
     }
@@ -229,7 +243,8 @@ fn named(systems: &mut [Found<'_>]) {
     for system in systems.iter_mut() {
         let same =
             |snapshots: bool| names.iter().filter(|n| n.0 == system.name && (snapshots || !n.2)).count() > 1;
-        let device = system::clean(&system.root.name.replace('/', "-"));
+        let path = system.root.path.trim_start_matches("/dev/").trim_start_matches("mapper/");
+        let device = system::clean(&path.replace('/', "-"));
         let subvolume = system.subvolume.as_ref().map(|s| system::clean(&s.path.replace('/', "-")));
         let several = names.iter().filter(|n| n.1 == system.root.path && !n.2).count() > 1;
         system.name = match subvolume {
@@ -259,7 +274,11 @@ pub(super) fn plan(
         return mount::alone(system.root, disks, &folder, leave);
     }
     let fstab = system.facts.fstab.as_deref();
-    let tables = mount::Tables { fstab, crypttab: system.facts.crypttab.as_deref() };
+    let tables = mount::Tables {
+        fstab,
+        crypttab: system.facts.crypttab.as_deref(),
+        mdadm: system.facts.mdadm.as_deref(),
+    };
     let mut plan = mount::plan(system.root, tables, disks, &folder, leave);
     if let (Some(subvolume), Some(root)) = (&system.subvolume, plan.steps.first_mut()) {
         root.options.retain(|o| !o.starts_with("subvol"));
@@ -273,7 +292,8 @@ pub(super) fn plan(
     if !fstab::parse(fstab.unwrap_or_default()).0.iter().any(|e| e.target == "/") {
         let roles: Vec<(String, &str)> =
             survey.parts.iter().filter_map(|(d, c)| Some((d.clone(), c.role?))).collect();
-        fallback::add(&mut plan, system.root, disks, &roles, leave.write);
+        let places = fallback::Places { roles: &roles, esp: system.facts.esp };
+        fallback::add(&mut plan, system.root, disks, &places, leave.write);
     }
     plan
 }
@@ -297,16 +317,47 @@ pub(super) fn inside<T>(
     driver: &Driver,
     look: impl FnOnce(BorrowedFd<'_>) -> T,
 ) -> std::io::Result<T> {
+    through(root, driver, None, look, |_, _| false)
+}
+
+/// As [`inside`], with an option more; `keeps` takes the mount where it is to stay, and says so.
+fn through<T>(
+    root: &BlockReport,
+    driver: &Driver,
+    more: Option<&str>,
+    look: impl FnOnce(BorrowedFd<'_>) -> T,
+    keeps: impl FnOnce(&T, OwnedFd) -> bool,
+) -> std::io::Result<T> {
     // What is mounted already is looked at where it is: a second, read-only mount would be refused.
     if let Some(place) = root.mounts.iter().min_by_key(|m| m.target.len()) {
         // Without what is mounted in it, which its fstab may have put over its own /etc.
         let folder = mounts::folder(Path::new(&place.target))?;
         return Ok(look(namespace::again_at(folder, false)?.as_fd()));
     }
-    let held = protection::hold(&root.path)?;
-    let found = open(root, driver, &[]).map(|m| look(m.as_fd()));
-    if held {
-        let _ = protection::release(&root.path);
+    protected(&[root], || open(root, driver, more.as_slice()), look, keeps)
+}
+
+/// Opens a file system whose devices refuse writes from before until after.
+fn protected<T>(
+    devices: &[&BlockReport],
+    open: impl FnOnce() -> std::io::Result<OwnedFd>,
+    look: impl FnOnce(BorrowedFd<'_>) -> T,
+    keeps: impl FnOnce(&T, OwnedFd) -> bool,
+) -> std::io::Result<T> {
+    let mut held = Vec::new();
+    for device in devices {
+        if protection::hold(&device.path)? {
+            held.push(device.path.as_str());
+        }
+    }
+    let mut stays = false;
+    let found = open().map(|mount| {
+        let found = look(mount.as_fd());
+        stays = keeps(&found, mount);
+        found
+    });
+    if !stays {
+        held.into_iter().for_each(|device| drop(protection::release(device)));
     }
     found
 }
@@ -314,31 +365,42 @@ pub(super) fn inside<T>(
 /// What one subvolume shows: which it is, whether it is the one that is mounted when none is named.
 type Shown = (Option<SubvolumeReport>, bool, Content);
 
+/// Keeps what was looked into where a system is in it.
+fn stays(kept: Option<&Kept>, shown: &[Shown], mount: OwnedFd) -> bool {
+    let found = shown.iter().any(|(_, _, content)| content.facts.is_some());
+    kept.is_some_and(|kept| kept.keep(mount, found))
+}
+
+/// Whether a file system on these devices can stay mounted: while it is, the kernel takes no copy of it.
+fn may_stay(root: &BlockReport, devices: &[&BlockReport], disks: &[BlockReport]) -> bool {
+    let same = |b: &&BlockReport| b.probe.uuid == root.probe.uuid && root.probe.uuid.is_some();
+    !zfs::is_dataset(root) && resolve::flat(disks).into_iter().filter(same).count() <= devices.len()
+}
+
 /// Every subvolume that may be a system's root, from the top level of a btrfs.
-fn subvolumes(root: &BlockReport, pool: &pool::Pool<'_>, driver: &Driver) -> std::io::Result<Vec<Shown>> {
-    let mut held = Vec::new();
-    if root.mounts.is_empty() {
-        for device in &pool.devices {
-            if protection::hold(&device.path)? {
-                held.push(device.path.as_str());
-            }
-        }
+fn subvolumes(
+    root: &BlockReport,
+    pool: &pool::Pool<'_>,
+    driver: &Driver,
+    kept: Option<&Kept>,
+) -> std::io::Result<Vec<Shown>> {
+    let is_mounted = !root.mounts.is_empty();
+    if !is_mounted {
         // Of what was looked at before; a kernel that cannot refuses a copy that is older than that.
         let _ = btrfs::forget();
     }
     let others = pool.options(root);
-    let mut top: Vec<&str> = others.iter().map(String::as_str).collect();
-    let default = top.clone();
-    top.push("subvolid=5");
-    let found = open(root, driver, &top).map(|top| {
+    let default: Vec<&str> = others.iter().map(String::as_str).collect();
+    let top = [default.as_slice(), &["subvolid=5"]].concat();
+    let look = |top: BorrowedFd<'_>| {
         let default = open(root, driver, &default).ok().and_then(|d| inside::subvolume(d.as_fd(), ".").ok());
-        walk(top.as_fd(), default)
-    });
-    held.into_iter().for_each(|device| drop(protection::release(device)));
-    match found {
-        Err(_) if !root.mounts.is_empty() => {
-            inside(root, driver, |fd| vec![(None, true, system::content(fd))])
-        }
+        walk(top, default)
+    };
+    let devices: &[&BlockReport] = if is_mounted { &[] } else { &pool.devices };
+    let kept = kept.filter(|_| !is_mounted);
+    let keeps = |shown: &Vec<Shown>, mount| stays(kept, shown, mount);
+    match protected(devices, || open(root, driver, &top), look, keeps) {
+        Err(_) if is_mounted => inside(root, driver, |fd| vec![(None, true, system::content(fd))]),
         found => found,
     }
 }

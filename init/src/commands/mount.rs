@@ -12,10 +12,10 @@ use super::find::{self, Found, Survey};
 use super::mount_one::{How, Meant, one};
 use super::secret::Key;
 use super::wrapped::complain;
-use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key};
+use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key, mount_not};
 use crate::disk::mount::Leave;
 use crate::disk::resolve::{self, Missing};
-use crate::disk::{assemble, mount, sealed, system};
+use crate::disk::{assemble, mount, pool, system};
 use crate::sys::mounts;
 
 pub(super) const COMMAND: Command = Command {
@@ -39,6 +39,11 @@ impl Wish {
     fn again(&self, name: &str) -> String {
         let which = self.name.as_deref().or(self.all.then_some(name));
         which.map(|w| format!(" {w}")).unwrap_or_default()
+    }
+
+    /// The device that is named.
+    fn device(&self) -> Option<&str> {
+        self.name.as_deref().filter(|name| resolve::is_name(name))
     }
 
     /// Whether a person can be asked for a passphrase.
@@ -87,17 +92,17 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let wish = parse(args)?;
     let _alone = alone()?;
     let mut key = wish.how.key();
-    if let Some(device) = wish.name.as_deref().filter(|n| resolve::is_name(n)) {
+    if let Some(device) = wish.device() {
         return finish(&[alone_at(device, &wish, &mut key)?], &wish);
     }
-    let disks = opened(&wish, &mut key)?;
-    let survey = find::survey(&disks);
-    unseen(&survey, wish.name.as_deref());
-    let mut reports = Vec::new();
-    for system in choose(&survey, wish.name.as_deref(), wish.all, wish.how.leave.write, &disks)? {
-        let planned = |leave| find::plan(system, &survey, &disks, leave);
-        reports.push(system_at(system, &planned, &disks, &wish, &mut key)?.0);
-    }
+    let reports = seen(&wish, &mut key, |disks, survey, key| {
+        unseen(survey, wish.name.as_deref());
+        let mut reports = Vec::new();
+        for system in choose(survey, wish.name.as_deref(), wish.all, wish.how.leave.write, disks)? {
+            reports.push(system_at(system, survey, disks, &wish, key)?.0);
+        }
+        Ok(reports)
+    })?;
     finish(&reports, &wish)
 }
 
@@ -110,52 +115,15 @@ fn alone_at(device: &str, wish: &Wish, key: &mut Key) -> anyhow::Result<MountRep
         // Itself, or whatever may hold it.
         disks = mount_key::open(key, own.as_deref(), &together_as(wish), disks, wish.how.dry_run)?;
     }
-    let block = resolve::named(device, &disks).map_err(|missing| {
-        let said = missing.said(device);
-        match (missing, assemble::locked(&disks).first()) {
-            (Missing::Several(_), _) => anyhow!(said),
-            (Missing::Nowhere, Some(locked)) => anyhow!(
-                "{device} is not here; {0} is encrypted, and may hold it: rescue unlock {0}",
-                locked.path
-            ),
-            (Missing::Nowhere, None) => {
-                let left = assemble::plan(&disks, &together_as(wish));
-                let why: String = left.remarks.iter().map(|line| format!("\n  - {line}")).collect();
-                anyhow!("{said}{why}")
-            }
-        }
-    })?;
+    let block = resolve::named(device, &disks)
+        .map_err(|missing| anyhow!(mount_not::nowhere(device, &missing, &disks, &together_as(wish))))?;
     let block = resolve::opened(block).unwrap_or(block);
     let device = &block.path;
     let how = How { again: format!(" {device}"), ..wish.how.clone() };
     let name = system::clean(device.trim_start_matches("/dev/").trim_start_matches("mapper/"));
     let planned = |leave| mount::alone(block, &disks, &Path::new(MOUNT_ROOT).join(&name), leave);
     if planned(wish.how.leave).steps.is_empty() {
-        let on: Vec<&str> = block.children.iter().map(|child| child.path.as_str()).collect();
-        match block.probe.kind.as_deref() {
-            _ if !on.is_empty() => bail!(
-                "{device} is no file system; name one that is on it, or a system (rescue systems): {}",
-                on.join(", ")
-            ),
-            Some(_) if assemble::locked(&disks).iter().any(|b| b.path == *device) => {
-                bail!("{device} is encrypted: rescue unlock {device}, or --key-file FILE")
-            }
-            Some(_) if sealed::is_divided(block) => bail!(
-                "{device} is divided into partitions that the kernel does not show: losetup -rfP {device}, then: \
-                 rescue systems"
-            ),
-            Some(kind) => {
-                let member = block.probe.signatures.first().is_some_and(|s| s.usage == "raid");
-                let why = if member { assemble::left(&disks, false).why } else { Vec::new() };
-                let why: String = why.iter().map(|line| format!("\n  - {line}")).collect();
-                bail!(
-                    "{device} holds {kind}, which cannot be mounted: `rescue probe {device}` says more{why}"
-                )
-            }
-            None => {
-                bail!("nothing that can be mounted is known on {device}: `rescue probe {device}` says more")
-            }
-        }
+        bail!(mount_not::no_file_system(block, &disks));
     }
     let meant = Meant { root: block, name: &name, pretty_name: None };
     Ok(one(&meant, &planned, &disks, &how, key)?.0)
@@ -185,21 +153,33 @@ fn put_together(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> 
     mount_key::open(key, None, &all, disks, wish.how.dry_run)
 }
 
-/// The same; a volume is opened with what is typed where it is named, or alone is locked and no system is seen without
-/// it.
-fn opened(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> {
-    let disks = put_together(wish, key)?;
-    let named = wish.name.as_deref().filter(|name| resolve::is_name(name));
-    let locked = assemble::locked(&disks);
-    let one = match (named.map(|name| resolve::named(name, &disks)), locked.as_slice()) {
-        _ if !wish.asks(key) => None,
-        (Some(named), all) => named.ok().filter(|b| all.iter().any(|l| l.path == b.path)),
-        (None, [one]) if find::survey(&disks).systems.is_empty() => Some(*one),
-        _ => None,
-    };
-    let Some(one) = one.map(|block| block.path.clone()) else { return Ok(disks) };
+/// The same with the systems on it, for what is done then; a volume is opened with what is typed where it is named, or
+/// alone is locked and no system is seen without it.
+fn seen<T>(
+    wish: &Wish,
+    key: &mut Key,
+    then: impl FnOnce(&[BlockReport], &Survey<'_>, &mut Key) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mut disks = put_together(wish, key)?;
     let all = assemble::Wish { only: wish.only.clone(), ..together_as(wish) };
-    mount_key::open(key, Some(&one), &all, disks, false)
+    let asks = wish.asks(key);
+    let locked: Vec<String> = assemble::locked(&disks).iter().map(|b| b.path.clone()).collect();
+    if let Some(name) = wish.device() {
+        let own = resolve::named(name, &disks).ok().map(|b| b.path.clone());
+        if let Some(own) = own.filter(|own| asks && locked.contains(own)) {
+            disks = mount_key::open(key, Some(&own), &all, disks, false)?;
+        }
+        return then(&disks, &find::survey(&disks), key);
+    }
+    let survey = find::survey(&disks);
+    match locked.as_slice() {
+        [one] if asks && survey.systems.is_empty() => {
+            drop(survey);
+            disks = mount_key::open(key, Some(one), &all, disks, false)?;
+            then(&disks, &find::survey(&disks), key)
+        }
+        _ => then(&disks, &survey, key),
+    }
 }
 
 /// As it is put together to be looked at: what is written to is put together again.
@@ -308,35 +288,61 @@ pub(super) fn ensure(
     let how = How { leave, key_file: key_file.map(Into::into), quiet: true, ..How::default() };
     let wish = Wish { name: name.map(Into::into), only: only.into(), how, ..Wish::default() };
     let mut key = wish.how.key();
-    let disks = opened(&wish, &mut key)?;
-    let survey = find::survey(&disks);
-    let root =
-        match name.filter(|name| resolve::is_name(name)).map(|name| (name, resolve::named(name, &disks))) {
-            Some((_, Ok(block))) => Some(resolve::opened(block).unwrap_or(block).path.clone()),
-            Some((name, Err(several @ Missing::Several(_)))) => bail!(several.said(name)),
-            _ => None,
+    seen(&wish, &mut key, |disks, survey, key| {
+        let system = match wish.device() {
+            Some(device) => at_device(device, survey, disks, &wish)?,
+            None => {
+                unseen(survey, name);
+                let chosen = choose(survey, name, false, leave.write, disks)?;
+                chosen.first().copied().context("no system")?
+            }
         };
-    let name = root.as_deref().or(name);
-    unseen(&survey, name);
-    let chosen = choose(&survey, name, false, leave.write, &disks)?;
-    let system = chosen.first().context("no system")?;
-    let planned = |leave| find::plan(system, &survey, &disks, leave);
-    let (report, fresh) = system_at(system, &planned, &disks, &wish, &mut key)?;
-    disks_worker::dismiss();
-    Ok((report, fresh, system.facts.clone()))
+        let (report, fresh) = system_at(system, survey, disks, &wish, key)?;
+        disks_worker::dismiss();
+        Ok((report, fresh, system.facts.clone()))
+    })
+}
+
+/// The system whose root is on the device that is named.
+fn at_device<'a>(
+    device: &str,
+    survey: &'a Survey<'a>,
+    disks: &[BlockReport],
+    wish: &Wish,
+) -> anyhow::Result<&'a Found<'a>> {
+    let block = resolve::named(device, disks)
+        .map_err(|missing| anyhow!(mount_not::nowhere(device, &missing, disks, &together_as(wish))))?;
+    let block = resolve::opened(block).unwrap_or(block);
+    // Any device of a file system on several stands for it.
+    let pool = pool::gather(block, disks).map(|pool| pool.devices).unwrap_or_default();
+    let on = |s: &&Found<'_>| s.root.path == block.path || pool.iter().any(|b| b.path == s.root.path);
+    let there: Vec<&Found<'_>> = survey.systems.iter().filter(on).collect();
+    let live: Vec<&Found<'_>> = there.iter().copied().filter(|s| !s.snapshot).collect();
+    match (live.as_slice(), there.as_slice()) {
+        ([one], _) | ([], [one]) => Ok(one),
+        (_, []) => bail!(mount_not::no_system(block, survey, disks)),
+        ([], several) | (several, _) => {
+            let names: Vec<&str> = several.iter().map(|s| s.name.as_str()).collect();
+            bail!("several systems are on {}: name one: {}", block.path, names.join(", "))
+        }
+    }
 }
 
 fn system_at(
     system: &Found<'_>,
-    planned: &dyn Fn(Leave) -> mount::Plan,
+    survey: &Survey<'_>,
     disks: &[BlockReport],
     wish: &Wish,
     key: &mut Key,
 ) -> anyhow::Result<(MountReport, bool)> {
+    if wish.how.leave.write {
+        survey.kept.let_go();
+    }
     let pretty_name = system.facts.pretty_name.clone();
     let meant = Meant { root: system.root, name: &system.name, pretty_name };
     let how = How { again: wish.again(&system.name), ..wish.how.clone() };
-    one(&meant, planned, disks, &how, key)
+    let planned = |leave| find::plan(system, survey, disks, leave);
+    one(&meant, &planned, disks, &how, key)
 }
 
 fn finish(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {

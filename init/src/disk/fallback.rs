@@ -17,14 +17,17 @@ const TYPES: &[(&str, &str)] = &[
     ("3b8f8425-20e0-4f3b-907f-1a25a76f98e8", "/srv"),
 ];
 
-/// Adds to a plan that has the root alone. `roles` says what a look at each device came to.
-pub fn add(
-    plan: &mut Plan,
-    root: &BlockReport,
-    disks: &[BlockReport],
-    roles: &[(String, &str)],
-    write: bool,
-) {
+/// What is known of places.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Places<'a> {
+    /// What a look at each device came to.
+    pub roles: &'a [(String, &'a str)],
+    /// The folder that the root has for the ESP.
+    pub esp: Option<&'a str>,
+}
+
+/// Adds to a plan that has the root alone.
+pub fn add(plan: &mut Plan, root: &BlockReport, disks: &[BlockReport], places: &Places<'_>, write: bool) {
     let home = disks.iter().filter(|d| flat(std::slice::from_ref(*d)).iter().any(|b| b.path == root.path));
     let parts: Vec<&BlockReport> = home.flat_map(|d| flat(std::slice::from_ref(d))).collect();
     let kind = |b: &BlockReport| b.partition.as_ref().map(|p| p.kind.to_ascii_lowercase());
@@ -34,7 +37,7 @@ pub fn add(
     };
     // A /boot has a folder `efi` too, to mount the ESP at; that is FAT.
     let fat = |b: &BlockReport| b.probe.kind.as_deref() == Some("vfat");
-    let by_content = |b: &BlockReport| match roles.iter().find(|(path, _)| *path == b.path)?.1 {
+    let by_content = |b: &BlockReport| match places.roles.iter().find(|(path, _)| *path == b.path)?.1 {
         "/boot/efi" if !fat(b) => Some("/boot"),
         role => Some(role),
     };
@@ -44,6 +47,7 @@ pub fn add(
     found.extend(others().filter_map(|b| Some((by_content(b)?, *b, "what is on it"))));
     found.sort_by_key(|(place, ..)| place.split('/').count());
     for (place, block, how) in found {
+        let place = places.esp.filter(|_| place == "/boot/efi").unwrap_or(place);
         if plan.steps.iter().any(|s| s.target == place || s.device == block.path) {
             continue;
         }
@@ -51,5 +55,28 @@ pub fn add(
             plan.trouble.push(format!("{} is taken for {place} by {how}", block.path));
             plan.steps.push(step);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::resolve::tests::disk;
+
+    #[test]
+    fn the_esp_goes_where_the_root_has_a_folder_for_it() {
+        let mut disks = [disk("vda", &[("ext4", "aa"), ("vfat", "bb"), ("vfat", "cc")])];
+        let types = ["", "BC13C2FF-59E6-4262-A352-B275FD6F7172", "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"];
+        for (child, kind) in disks[0].children.iter_mut().zip(types) {
+            child.partition.as_mut().unwrap().kind = kind.into();
+        }
+        let targets = |esp| {
+            let mut plan = Plan::default();
+            let places = Places { roles: &[("/dev/vda3".into(), "/boot/efi")], esp };
+            add(&mut plan, &disks[0].children[0], &disks, &places, false);
+            plan.steps.iter().map(|s| format!("{} {}", s.device, s.target)).collect::<Vec<_>>()
+        };
+        assert_eq!(targets(None), ["/dev/vda2 /boot", "/dev/vda3 /boot/efi"]);
+        assert_eq!(targets(Some("/efi")), ["/dev/vda2 /boot", "/dev/vda3 /efi"]);
     }
 }

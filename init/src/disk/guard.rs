@@ -118,7 +118,7 @@ mod tests {
     fn reasons(disks: &[BlockReport], write: bool) -> Vec<String> {
         let fstab = b"UUID=aa / ext4 defaults 0 1\n";
         let leave = mount::Leave { write, degraded: false };
-        let tables = mount::Tables { fstab: Some(fstab), crypttab: None };
+        let tables = mount::Tables { fstab: Some(fstab), crypttab: None, mdadm: None };
         refusals(
             &mount::plan(&disks[0].children[0], tables, disks, Path::new("/mnt/x"), leave),
             disks,

@@ -13,6 +13,7 @@ pub mod fstab;
 pub mod guard;
 pub mod health;
 pub mod holders;
+pub mod mdadm;
 pub mod mount;
 pub mod mountinfo;
 pub mod pool;

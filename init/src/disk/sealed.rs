@@ -13,7 +13,6 @@ type Format = (&'static str, &'static str, &'static str, &'static str);
 const FORMATS: &[Format] = &[
     ("zfs_member", "part of a ZFS pool",      "zpool",          "zfsutils-linux, and zfs.ko for its kernel"),
     ("bcachefs",   "a bcachefs",              "bcachefs",       "bcachefs-tools, and a kernel that has it"),
-    ("bcache",     "a disk behind a cache",   "rescue",         "none: rescue assemble"),
     ("apfs",       "Apple's APFS",            "apfs-fuse",      "apfs-fuse"),
     ("ReFS",       "Windows' ReFS",           "refsutil",       "none for Linux"),
     ("VMFS_volume_member", "a datastore of ESXi", "vmfs6-fuse", "vmfs6-tools"),
@@ -39,10 +38,8 @@ pub fn words(disks: &[BlockReport], pools: bool, has: &dyn Fn(&str) -> bool) -> 
         let whole = matches!(block.probe.result, ProbeResult::Found | ProbeResult::Ambivalent);
         let used = block.children.iter().any(|c| c.partition.is_none());
         let kind = block.probe.kind.as_deref().filter(|_| whole && !used);
-        // A cache has no content of its own; a pool that can be imported was said.
-        if more(block, "BCACHE_ROLE") == Some("cache")
-            || kind == Some("zfs_member") && left.members.contains(&block.path)
-        {
+        // A pool that can be imported was said.
+        if kind == Some("zfs_member") && left.members.contains(&block.path) {
             continue;
         }
         let Some((_, what, program, package)) = FORMATS.iter().find(|f| Some(f.0) == kind) else { continue };
@@ -80,10 +77,6 @@ fn divided(disks: &[BlockReport]) -> Option<String> {
 pub fn is_divided(block: &BlockReport) -> bool {
     let volume = matches!(block.kind.as_str(), "lvm" | "crypt" | "loop");
     volume && block.children.is_empty() && !block.probe.partitions.is_empty()
-}
-
-fn more<'a>(block: &'a BlockReport, key: &str) -> Option<&'a str> {
-    block.probe.signatures.first()?.more.get(key).map(String::as_str)
 }
 
 #[cfg(test)]

@@ -208,6 +208,12 @@ pub fn lacks(disks: &[BlockReport], path: &str) -> bool {
     ids.any(|id| !members().any(|s| s.uuid.as_deref() == Some(id)))
 }
 
+/// Whether a device is a snapshot of another volume, which stands on what was written since (`-cow`).
+pub fn is_snapshot(block: &BlockReport, disks: &[BlockReport]) -> bool {
+    let own = format!("{}-cow", block.path);
+    block.kind == "lvm" && flat(disks).iter().any(|b| b.path == own)
+}
+
 /// Volumes of a group that lacks physical volumes: only whole ones, or read-only with holes where that is asked for.
 fn lacking(all: &str, numbers: &[Option<String>], volumes: &mut Vec<Volume>, wish: &Wish, plan: &mut Plan) {
     let here = |device: usize| numbers.get(device).is_some_and(Option::is_some);

@@ -104,7 +104,7 @@ impl fmt::Display for Reopen {
         }
         for name in &self.cached {
             lines.push(format!(
-                "start {name} again, READ-WRITE: with its cache, both write superblocks and journals"
+                "start {name} again, READ-WRITE: with a cache that is attached both write superblocks and journals"
             ));
         }
         for name in &self.pools {

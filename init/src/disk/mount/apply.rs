@@ -20,14 +20,11 @@ pub fn apply(plan: &Plan, load: &dyn Fn(&str)) -> io::Result<Vec<String>> {
     std::fs::create_dir_all(&plan.folder)?;
     let mounted = (|| {
         let folder = mounts::folder(&plan.folder)?;
-        let mount = one(root, load)?;
-        mounts::attach(mount.as_fd(), folder.as_fd())?;
-        Ok(mount)
+        put(root, folder.as_fd(), load)
     })();
     let mounted: OwnedFd = match mounted {
         Ok(mounted) => mounted,
         Err(error) => {
-            root.devices().for_each(|device| drop(protection::release(device)));
             if made {
                 let _ = std::fs::remove_dir(&plan.folder);
             }
@@ -52,14 +49,12 @@ pub fn below(root: BorrowedFd<'_>, steps: &[Step], load: &dyn Fn(&str)) -> Vec<S
                 continue;
             }
         };
+        let folder = folder.as_fd();
         let mount = match &step.bind {
-            Some(from) => bind(root, step, from),
-            None => one(step, load),
+            Some(from) => bind(root, step, from).and_then(|m| mounts::attach(m.as_fd(), folder).map(|()| m)),
+            None => put(step, folder, load),
         };
-        if let Err(error) = mount.and_then(|mount| mounts::attach(mount.as_fd(), folder.as_fd())) {
-            if step.bind.is_none() && !steps.iter().any(|s| s != step && s.device == step.device) {
-                step.devices().for_each(|device| drop(protection::release(device)));
-            }
+        if let Err(error) = mount {
             let source = step.bind.as_ref().unwrap_or(&step.device);
             trouble.push(format!("mounting {} on {}: {error}", shown(source), shown(&step.target)));
         }
@@ -76,15 +71,32 @@ fn bind(root: BorrowedFd<'_>, step: &Step, from: &str) -> io::Result<OwnedFd> {
     Ok(mount)
 }
 
-fn one(step: &Step, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {
+/// Mounts one on a folder, its devices protected or free as it wants them; where that fails, those that it protected
+/// itself are given back.
+fn put(step: &Step, folder: BorrowedFd<'_>, load: &dyn Fn(&str)) -> io::Result<OwnedFd> {
     load(step.driver);
-    for device in step.devices() {
-        if step.read_only {
-            protection::hold(device)?;
+    let mut held = Vec::new();
+    let mounted = (|| {
+        if !step.read_only {
+            step.devices().try_for_each(protection::release)?;
         } else {
-            protection::release(device)?;
+            for device in step.protected() {
+                if protection::hold(device)? {
+                    held.push(device);
+                }
+            }
         }
+        let mount = one(step)?;
+        mounts::attach(mount.as_fd(), folder)?;
+        Ok(mount)
+    })();
+    if mounted.is_err() {
+        held.into_iter().for_each(|device| drop(protection::release(device)));
     }
+    mounted
+}
+
+fn one(step: &Step) -> io::Result<OwnedFd> {
     if step.driver == "btrfs" {
         // A kernel that cannot refuses a copy that is older than what it has seen.
         let _ = btrfs::forget();

@@ -90,6 +90,11 @@ impl Plan {
             }
             Err(why) => return self.refuse(step, why),
         }
+        match log(block, disks) {
+            Some(Ok(device)) => step.options.push(format!("{LOG}{device}")),
+            Some(Err(why)) => return self.refuse(step, why),
+            None => {}
+        }
         match journal(block, disks) {
             Some(Ok(device)) if !step.read_only => step.options.push(format!("journal_path={device}")),
             Some(Err(why)) if !step.read_only => return self.refuse(step, why),
@@ -136,9 +141,16 @@ impl Plan {
 impl Step {
     /// All devices that it is on.
     pub fn devices(&self) -> impl Iterator<Item = &str> {
-        let of = |option: &'_ String| option.starts_with("device=") || option.starts_with("journal_path=");
+        let of = |option: &'_ String| ["device=", "journal_path=", LOG].iter().any(|o| option.starts_with(o));
         let others = self.options.iter().filter(move |o| of(o)).filter_map(|o| Some(o.split_once('=')?.1));
         std::iter::once(self.device.as_str()).chain(others)
+    }
+
+    /// Those of them that are told to refuse writes where nothing may be written. XFS opens its log to be written to
+    /// (before Linux 6.5), and writes nothing to it without recovery.
+    pub fn protected(&self) -> impl Iterator<Item = &str> {
+        let log = self.options.iter().find_map(|o| o.strip_prefix(LOG));
+        self.devices().filter(move |device| Some(*device) != log)
     }
 
     /// In a word or two.
@@ -171,18 +183,40 @@ impl fmt::Display for Step {
     }
 }
 
+/// The option of XFS that names the device of its log.
+pub const LOG: &str = "logdev=";
+
+/// The device that an XFS has its log on, where that is another: it is mounted with it or not at all.
+pub fn log(block: &BlockReport, disks: &[BlockReport]) -> Option<Result<String, String>> {
+    block.probe.signatures.first()?.more.get("XFS_LOG")?;
+    let uuid = block.probe.uuid.as_deref().filter(|uuid| !uuid.is_empty())?;
+    let has = |b: &&BlockReport| {
+        let own = b.probe.signatures.first().filter(|s| s.kind == "xfs_external_log");
+        own.and_then(|s| s.more.get("LOGUUID")).is_some_and(|log| log == uuid)
+    };
+    Some(only(block, "log", uuid, resolve::flat(disks).into_iter().filter(has).collect()))
+}
+
 /// The device that an ext4 has its journal on, where that is another: the kernel knows it by a number alone, which is
 /// another's by now.
 fn journal(block: &BlockReport, disks: &[BlockReport]) -> Option<Result<String, String>> {
     let uuid = block.probe.signatures.first()?.more.get("EXT_JOURNAL")?;
     let is = |b: &&BlockReport| b.probe.kind.as_deref() == Some("jbd") && b.probe.uuid.as_ref() == Some(uuid);
-    let found: Vec<&str> = resolve::flat(disks).into_iter().filter(is).map(|b| b.path.as_str()).collect();
-    let own = format!("{}: its journal, on a device with the UUID {uuid},", block.path);
-    Some(match found.as_slice() {
-        [one] => Ok((*one).to_string()),
-        [] => Err(format!("{own} is not here, and without it nothing is written: mount it read-only")),
-        several => Err(format!("{own} is here several times: {}", several.join(", "))),
-    })
+    let found = resolve::flat(disks).into_iter().filter(is).collect();
+    Some(only(block, "journal", uuid, found).map_err(|why| format!("{why}: read-only it can be mounted")))
+}
+
+/// The one device of those found that a file system has something on.
+fn only(block: &BlockReport, what: &str, uuid: &str, found: Vec<&BlockReport>) -> Result<String, String> {
+    let own = format!("{}: its {what}, on a device with the UUID {uuid},", block.path);
+    match found.as_slice() {
+        [one] => Ok(one.path.clone()),
+        [] => Err(format!("{own} is not here")),
+        several => {
+            let paths: Vec<&str> = several.iter().map(|b| b.path.as_str()).collect();
+            Err(format!("{own} is here several times: {}", paths.join(", ")))
+        }
+    }
 }
 
 /// One file system, at `target`; `None` when no driver of ours takes it.

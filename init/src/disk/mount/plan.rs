@@ -8,7 +8,7 @@ use super::{Leave, MOST, Plan, Step, shown, step};
 use crate::disk::crypttab::{self, Opened};
 use crate::disk::drivers::driver;
 use crate::disk::fstab;
-use crate::disk::resolve::{self, Missing};
+use crate::disk::resolve::{self, Array, Missing};
 use crate::disk::zfs::is_dataset;
 
 /// What a system says itself of its devices.
@@ -18,6 +18,8 @@ pub struct Tables<'a> {
     pub fstab: Option<&'a [u8]>,
     /// Its crypttab, when it has one.
     pub crypttab: Option<&'a [u8]>,
+    /// Its mdadm.conf, when it has one.
+    pub mdadm: Option<&'a [u8]>,
 }
 
 /// How the system whose root is on `root` is mounted at `folder`. `tables` are its own; `disks` is what
@@ -31,7 +33,7 @@ pub fn plan(
 ) -> Plan {
     let mut plan = Plan { folder: folder.into(), ..Plan::default() };
     let Leave { write, degraded } = leave;
-    let Tables { fstab, crypttab } = tables;
+    let Tables { fstab, crypttab, mdadm } = tables;
     let (entries, skipped) = fstab::parse(fstab.unwrap_or_default());
     let of_root = entries.iter().find(|e| e.target == "/");
     // That the rescued system starts with a read-only root (which it remounts itself) says nothing here.
@@ -107,7 +109,11 @@ pub fn plan(
             _ => None,
         };
         let named = open.as_ref().unwrap_or(&entry.source);
-        let source = resolve::today(named, of_root.map_or("", |r| &r.source), root, disks);
+        let array = resolve::array(named, mdadm, disks);
+        let source = match &array {
+            Array::Is(path, _) => path.clone(),
+            _ => resolve::today(named, of_root.map_or("", |r| &r.source), root, disks),
+        };
         let counted = is_counted(&source);
         if let Some(was) = of_root.map(|r| r.source.as_str()).filter(|was| counted && is_counted(was))
             && was != format!("/dev/{}", root.name)
@@ -115,10 +121,19 @@ pub fn plan(
             said(format!(": such numbers are others here, its own root is not {}: left out", shown(was)));
             continue;
         }
-        if source != *named && resolve::device(&source, disks, &root.path).is_ok() {
+        let found = match &array {
+            Array::Absent | Array::Untold(_) => Err(Missing::Nowhere),
+            _ => resolve::device(&source, disks, &root.path),
+        };
+        if let Some(words) = array.words(named) {
+            said(words);
+        } else if array == Array::Other && source != *named && found.is_ok() {
             said(format!(": taken for {source}, by its number on the disk of the root"));
         }
-        match resolve::device(&source, disks, &root.path) {
+        if matches!(array, Array::Untold(_)) {
+            continue;
+        }
+        match found {
             Err(Missing::Nowhere) if entry.may_be_missing() => {
                 left_out.push(of_line(
                     entry.line,

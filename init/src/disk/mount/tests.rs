@@ -10,7 +10,7 @@ fn planned(write: bool) -> Plan {
     let disks = [disk("vda", &[("ext4", "aa"), ("vfat", "bb"), ("ext3", "cc"), ("zfs_member", "ee")])];
     plan(
         &disks[0].children[0],
-        Tables { fstab: Some(FSTAB), crypttab: None },
+        Tables { fstab: Some(FSTAB), crypttab: None, mdadm: None },
         &disks,
         Path::new("/mnt/db7"),
         Leave { write, degraded: false },
@@ -52,13 +52,13 @@ fn writing_is_as_its_fstab_allows() {
 fn hostile_names_do_not_reach_a_terminal() {
     let disks = [disk("vda", &[("ext4", "aa")])];
     let fstab = b"\x1b]0;x\x07 /a\x1b[2J ext4\n/ / / /\nUUID=aa /../../etc ext4\n";
-    let tables = Tables { fstab: Some(fstab), crypttab: Some(fstab) };
+    let tables = Tables { fstab: Some(fstab), crypttab: Some(fstab), mdadm: None };
     let plan = plan(&disks[0].children[0], tables, &disks, Path::new("/mnt/x"), Leave::default());
     assert!(plan.trouble.iter().chain(&plan.left_out).all(|l| !l.chars().any(char::is_control)));
 }
 
 fn of(fstab: &str, disks: &[BlockReport]) -> Plan {
-    let tables = Tables { fstab: Some(fstab.as_bytes()), crypttab: None };
+    let tables = Tables { fstab: Some(fstab.as_bytes()), crypttab: None, mdadm: None };
     plan(&disks[0].children[0], tables, disks, Path::new("/mnt/x"), Leave::default())
 }
 
@@ -110,7 +110,7 @@ fn a_journal_that_is_not_replayed_is_said_where_it_matters() {
 fn what_cannot_be_written_to_is_left_read_only_and_said() {
     let disks = [disk("vda", &[("ext4", "aa"), ("ext4", "bb")])];
     let fstab = b"UUID=aa / ext4\nUUID=bb /srv ext4\n";
-    let tables = Tables { fstab: Some(fstab), crypttab: None };
+    let tables = Tables { fstab: Some(fstab), crypttab: None, mdadm: None };
     let leave = Leave { write: true, degraded: true };
     let mut plan = plan(&disks[0].children[0], tables, &disks, Path::new("/mnt/x"), leave);
     assert!(plan.spare("/dev/vda2", &disks));
@@ -158,4 +158,50 @@ fn a_journal_on_another_device_is_named_to_be_written_to() {
     disks[0].children.truncate(1);
     assert!(of(&disks, true).refused.is_some_and(|why| why.contains("is not here")));
     assert!(of(&disks, false).refused.is_none());
+}
+
+#[test]
+fn an_array_is_mounted_by_what_its_system_calls_it() {
+    let mut disks = [disk("vda", &[("ext4", "aa"), ("linux_raid_member", "bb")])];
+    let signature = rescue_schema::report::SignatureReport {
+        label: Some("db7:0".into()),
+        uuid: Some("bb".into()),
+        ..Default::default()
+    };
+    disks[0].children[1].probe.signatures = vec![signature];
+    let content = disk("x", &[("ext4", "cc")]).children.remove(0);
+    disks[0].children[1].children =
+        vec![BlockReport { name: "md127".into(), path: "/dev/md127".into(), partition: None, ..content }];
+    let plan = of("/dev/vda1 / ext4\n/dev/md0 /home ext4\n/dev/md9 /srv ext4\n", &disks);
+    assert_eq!(plan.steps.get(1).map(|s| s.device.as_str()), Some("/dev/md127"), "{plan:?}");
+    assert_eq!(
+        plan.trouble,
+        [
+            "/etc/fstab line 2: /dev/md0 for /home: taken for /dev/md127, by the name in its superblock",
+            "/etc/fstab line 3: /dev/md9 for /srv is on no disk here",
+        ]
+    );
+}
+
+#[test]
+fn an_xfs_is_mounted_with_its_log_or_not_at_all() {
+    let signature = |kind: &str, key: &str, value: &str| {
+        vec![rescue_schema::report::SignatureReport {
+            kind: kind.into(),
+            more: [(key.to_string(), value.to_string())].into(),
+            ..Default::default()
+        }]
+    };
+    let mut disks = [disk("vda", &[("xfs", "aa"), ("xfs_external_log", ""), ("xfs_external_log", "")])];
+    disks[0].children[0].probe.signatures = signature("xfs", "XFS_LOG", "external");
+    disks[0].children[1].probe.signatures = signature("xfs_external_log", "LOGUUID", "bb");
+    disks[0].children[2].probe.signatures = signature("xfs_external_log", "LOGUUID", "aa");
+    let of = |disks: &[BlockReport]| {
+        alone(&disks[0].children[0], disks, Path::new("/mnt/x"), Leave { write: false, degraded: false })
+    };
+    let plan = of(&disks);
+    assert!(plan.steps[0].options.contains(&"logdev=/dev/vda3".to_string()), "{plan:?}");
+    assert_eq!(plan.steps[0].protected().collect::<Vec<_>>(), ["/dev/vda1"]);
+    disks[0].children.truncate(2);
+    assert!(of(&disks).refused.is_some_and(|why| why.contains("its log, on a device")));
 }

@@ -56,6 +56,7 @@ fn state(reader: &Reader<'_>, sb: &Bytes, g: &Geometry, found: &mut SignatureRep
     }
     let (Some(start), Some(blocks)) = (sb.be64(48), sb.be32(96)) else { return };
     if start == 0 {
+        found.more.insert("XFS_LOG".into(), "external".into());
         found.notes.push("its log is on another device".into());
         return;
     }

@@ -4,10 +4,12 @@ use rescue_schema::report::{BlockReport, ProbeReport, ProbeResult, SignatureRepo
 
 use super::pool;
 
+mod arrays;
 mod names;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
+pub use arrays::{Array, array};
 use names::{TAGS, Tag, by_id, by_path, kernel_name, mapped, tag};
 
 /// Why a name stands for no device.
@@ -80,11 +82,14 @@ pub fn flat(disks: &[BlockReport]) -> Vec<&BlockReport> {
 /// [`Missing`].
 pub fn device<'a>(source: &str, disks: &'a [BlockReport], beside: &str) -> Result<&'a BlockReport, Missing> {
     let (tag, value) = tag(source);
-    let matches: Vec<&BlockReport> = match tag {
+    let mut matches: Vec<&BlockReport> = match tag {
         Tag::Id => flat(disks).into_iter().filter_map(|b| by_id(b, &value)).collect(),
         Tag::Place => flat(disks).into_iter().filter_map(|b| by_path(b, &value)).collect(),
         tag => flat(disks).into_iter().filter(|b| is(b, tag, &value)).collect(),
     };
+    if matches.is_empty() {
+        matches = arrays::named(source, disks);
+    }
     if matches.is_empty() {
         let doubtful = flat(disks).into_iter().filter(|b| !is_clear(&b.probe) && may_be(b, tag, &value));
         let doubtful: Vec<String> = doubtful.map(doubt).collect();

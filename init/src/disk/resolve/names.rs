@@ -37,14 +37,14 @@ pub(super) fn by_id<'a>(block: &'a BlockReport, id: &str) -> Option<&'a BlockRep
 }
 
 /// The name of a disk's link, and the number of the partition that it goes on to.
-fn numbered(id: &str) -> (&str, Option<u32>) {
+pub(super) fn numbered(id: &str) -> (&str, Option<u32>) {
     match id.rsplit_once("-part") {
         Some((disk, number)) => (disk, number.parse().ok()),
         None => (id, None),
     }
 }
 
-fn part(block: &BlockReport, number: Option<u32>) -> Option<&BlockReport> {
+pub(super) fn part(block: &BlockReport, number: Option<u32>) -> Option<&BlockReport> {
     match number {
         None => Some(block),
         Some(_) => block.children.iter().find(|c| c.partition.as_ref().map(|p| p.number) == number),

@@ -108,7 +108,9 @@ pub(super) fn look(root: BorrowedFd<'_>, top: &[String]) -> Option<Facts> {
             .notes
             .push("SELinux is on: what is changed from here needs new labels, `touch /.autorelabel`".into());
     }
-    Some(Facts { family: "linux", fstab, crypttab: read("etc/crypttab"), evidence, ..found })
+    let esp = ["/boot/efi", "/efi"].into_iter().find(|p| folder_inside(root, p).is_ok());
+    let mdadm = ["etc/mdadm/mdadm.conf", "etc/mdadm.conf"].into_iter().find_map(read);
+    Some(Facts { family: "linux", fstab, crypttab: read("etc/crypttab"), esp, mdadm, evidence, ..found })
 }
 
 fn known(root: BorrowedFd<'_>, path: &str) -> Option<String> {

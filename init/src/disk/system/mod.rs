@@ -10,6 +10,7 @@ mod elf;
 mod esxi;
 mod freebsd;
 mod linux;
+mod ostree;
 pub mod regf;
 mod times;
 mod windows;
@@ -52,6 +53,10 @@ pub struct Facts {
     pub fstab: Option<Vec<u8>>,
     /// `/etc/crypttab`, when there is one.
     pub crypttab: Option<Vec<u8>>,
+    /// The folder that it has for the ESP.
+    pub esp: Option<&'static str>,
+    /// `mdadm.conf`, when there is one.
+    pub mdadm: Option<Vec<u8>>,
     /// What speaks for it, a phrase each; the best first.
     pub evidence: Vec<String>,
     /// What is to be known before it is changed, a sentence each.
@@ -77,7 +82,7 @@ impl Facts {
 type Look = fn(BorrowedFd<'_>, &[String]) -> Option<Facts>;
 
 /// In order: the first that says yes is right. FreeBSD's root has an fstab and an os-release too.
-const FAMILIES: &[Look] = &[freebsd::look, linux::look, windows::look, esxi::look];
+const FAMILIES: &[Look] = &[freebsd::look, linux::look, ostree::look, windows::look, esxi::look];
 
 /// Everything that one file system says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,10 +103,15 @@ pub fn content(root: BorrowedFd<'_>) -> Content {
     let has = |name: &str| top.iter().any(|n| n == name);
     let facts = FAMILIES.iter().find_map(|look| look(root, &top));
     let boot = boot::look(root, &top);
+    // A /boot has an empty folder to mount the ESP at, or one of kernels alone (XBOOTLDR).
+    let efi = any_case(root, &["EFI"]).and_then(|folder| names_inside(root, &folder, NAMES).ok());
+    let efi = efi.unwrap_or_default();
+    let is_esp = efi.iter().any(|n| !n.eq_ignore_ascii_case("Linux") && !n.eq_ignore_ascii_case("EFI"));
+    let kernels = !boot.kernels.is_empty() || efi.iter().any(|n| n.eq_ignore_ascii_case("Linux"));
     let role = match () {
         () if facts.is_some() => None,
-        () if top.iter().any(|n| n.eq_ignore_ascii_case("efi")) && !has("etc") => Some("/boot/efi"),
-        () if !boot.kernels.is_empty() && !has("etc") => Some("/boot"),
+        () if is_esp && !has("etc") => Some("/boot/efi"),
+        () if kernels && !has("etc") => Some("/boot"),
         () if has("bin") && has("lib") && has("share") && !has("etc") => Some("/usr"),
         () if has("log") && has("lib") && has("spool") => Some("/var"),
         () => None,
@@ -178,6 +188,19 @@ pub(super) mod tests {
         assert_eq!(name(&found), "db7");
         assert_eq!(facts(&tree(&[("etc/fstab", "x")])), None);
         assert_eq!(name(&facts(&tree(&[("etc/fstab", "x"), ("usr/bin/x", "")])).unwrap()), "linux");
+    }
+
+    #[test]
+    fn a_boot_with_a_folder_for_the_esp_is_none() {
+        let role = |files: &[(&str, &str)]| {
+            let root = tree(files);
+            content(crate::sys::mounts::folder(root.path()).unwrap().as_fd()).role
+        };
+        assert_eq!(role(&[("EFI/debian/shimx64.efi", "x")]), Some("/boot/efi"));
+        assert_eq!(role(&[("EFI/BOOT/x.efi", "x"), ("vmlinuz-linux", "k")]), Some("/boot/efi"));
+        assert_eq!(role(&[("vmlinuz-6.5", "k"), ("efi/EFI/fedora/shim.efi", "x")]), Some("/boot"));
+        assert_eq!(role(&[("EFI/Linux/arch.efi", "x"), ("loader/entries/a.conf", "x")]), Some("/boot"));
+        assert_eq!(role(&[("photos/x", "")]), None);
     }
 
     #[test]
