@@ -112,6 +112,9 @@ impl View {
             .collect();
         let bar = if children.is_empty() { below.to_string() } else { format!("{below}│") };
         let mut facts = facts(block);
+        if block.kind == "dataset" && columns(own) + columns(name(block)) > names {
+            facts.insert(0, (name(block).into(), Style::Plain));
+        }
         if columns(&words) > width {
             facts.extend(block.probe.label.as_ref().map(|label| (format!("label {label:?}"), Style::Dim)));
         }

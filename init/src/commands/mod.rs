@@ -51,6 +51,7 @@ mod status;
 mod systems;
 mod umount;
 mod unlock;
+mod unlock_dataset;
 mod who;
 mod wrapped;
 mod writable;

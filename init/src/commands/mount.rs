@@ -12,10 +12,10 @@ use super::find::{self, Found, Survey};
 use super::mount_one::{How, Meant, one};
 use super::secret::Key;
 use super::wrapped::complain;
-use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key};
+use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key, writable};
 use crate::disk::mount::Leave;
 use crate::disk::resolve::{self, Missing};
-use crate::disk::{assemble, mount, sealed, system};
+use crate::disk::{assemble, mount, sealed, system, zfs};
 use crate::sys::mounts;
 
 pub(super) const COMMAND: Command = Command {
@@ -104,6 +104,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 /// Mounts what is on a device, by itself.
 fn alone_at(device: &str, wish: &Wish, key: &mut Key) -> anyhow::Result<MountReport> {
     let mut disks = put_together_for(device, wish)?;
+    let stays = writable_pool(device, &mut disks, wish)?;
+    let device = stays.as_deref().unwrap_or(device);
     let own = resolve::named(device, &disks).ok().map(|b| b.path.clone());
     let is_locked = assemble::locked(&disks).iter().any(|b| Some(&b.path) == own.as_ref());
     if wish.how.key_file.is_some() || is_locked && wish.asks(key) {
@@ -161,6 +163,23 @@ fn alone_at(device: &str, wish: &Wish, key: &mut Key) -> anyhow::Result<MountRep
     Ok(one(&meant, &planned, &disks, &how, key)?.0)
 }
 
+/// Imports the pool of a volume again that is to be written to; what the device is called whatever its number is then.
+fn writable_pool(device: &str, disks: &mut Vec<BlockReport>, wish: &Wish) -> anyhow::Result<Option<String>> {
+    let Some(block) = resolve::named(device, disks).ok().filter(|_| wish.how.leave.write) else {
+        return Ok(None);
+    };
+    let Some(volume) = zfs::guest(&block.path, disks) else { return Ok(None) };
+    let Some(pool) = zfs::pool_of(volume, disks).filter(|pool| pool.read_only) else { return Ok(None) };
+    let (stays, degraded) = (zfs::link_of(block, volume), wish.how.leave.degraded);
+    let again = writable::plan(disks, &[&pool.path], degraded, None)?;
+    complain!("{again}");
+    if !wish.how.dry_run {
+        writable::apply(&again, &again.wish(degraded), &mut Key::typed())?;
+        *disks = disks::look(&wish.only)?;
+    }
+    Ok(stays)
+}
+
 /// Says what could not be looked at, unless the system that is meant was found all the same.
 fn unseen(survey: &Survey<'_>, name: Option<&str>) {
     if !name.is_some_and(|name| survey.systems.iter().any(|s| is_called(s, name))) {
@@ -188,16 +207,34 @@ fn put_together(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> 
 /// The same; a volume is opened with what is typed where it is named, or alone is locked and no system is seen without
 /// it.
 fn opened(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> {
+    let mut disks = unlocked(wish, key)?;
+    if wish.how.leave.write && disks.iter().any(|d| d.kind == "zvol") {
+        let survey = find::survey(&disks);
+        let meant = wish.name.as_deref().and_then(|name| survey.systems.iter().find(|s| is_called(s, name)));
+        if let Some(root) = meant.filter(|s| s.guest.is_some()).map(|s| s.root.path.clone()) {
+            writable_pool(&root, &mut disks, wish)?;
+        }
+    }
+    Ok(disks)
+}
+
+/// The same, before it is known what is to be written to.
+fn unlocked(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> {
     let disks = put_together(wish, key)?;
     let named = wish.name.as_deref().filter(|name| resolve::is_name(name));
-    let locked = assemble::locked(&disks);
-    let one = match (named.map(|name| resolve::named(name, &disks)), locked.as_slice()) {
+    let here = assemble::locked_here(&disks);
+    let mut all: Vec<String> = here.iter().map(|b| b.path.clone()).collect();
+    all.extend(zfs::locked_keys(&disks, true));
+    let one = match (named.map(|name| resolve::named(name, &disks)), all.as_slice()) {
         _ if !wish.asks(key) => None,
-        (Some(named), all) => named.ok().filter(|b| all.iter().any(|l| l.path == b.path)),
-        (None, [one]) if find::survey(&disks).systems.is_empty() => Some(*one),
+        (Some(named), _) => {
+            let block = named.ok().filter(|b| assemble::locked(&disks).iter().any(|l| l.path == b.path));
+            block.map(|b| b.path.clone())
+        }
+        (None, [one]) if find::survey(&disks).systems.iter().all(|s| s.guest.is_some()) => Some(one.clone()),
         _ => None,
     };
-    let Some(one) = one.map(|block| block.path.clone()) else { return Ok(disks) };
+    let Some(one) = one else { return Ok(disks) };
     let all = assemble::Wish { only: wish.only.clone(), ..together_as(wish) };
     mount_key::open(key, Some(&one), &all, disks, false)
 }
@@ -248,7 +285,7 @@ fn make(all: &assemble::Wish, disks: Vec<BlockReport>, wish: &Wish) -> anyhow::R
     Ok(disks)
 }
 
-/// The systems that are meant: snapshots only where they are named.
+/// The systems that are meant: snapshots, and those of guests, only where they are named.
 fn choose<'a>(
     survey: &'a Survey<'a>,
     name: Option<&str>,
@@ -260,16 +297,23 @@ fn choose<'a>(
     let list = |shown: &[&Found<'_>]| {
         shown.iter().map(|s| format!("\n  {:<16} {}", s.name, describe(s))).collect::<String>()
     };
-    let live: Vec<&Found<'_>> = systems.iter().filter(|s| !s.snapshot).collect();
+    let (guests, live): (Vec<&Found<'_>>, Vec<&Found<'_>>) =
+        systems.iter().filter(|s| !s.snapshot).partition(|s| s.guest.is_some());
     if let Some(one) = name.and_then(|name| systems.iter().find(|s| is_called(s, name))) {
         return Ok(vec![one]);
     }
     match name {
         // One that has a name is not to be found for the same reasons.
+        _ if live.is_empty() && !guests.is_empty() => {
+            Err(Usage(format!("no system but those of guests: name one:{}", list(&guests))).into())
+        }
         _ if live.is_empty() => {
             bail!("no Linux system found, nor another{}", where_else(survey, disks, write))
         }
-        Some(name) => Err(Usage(format!("no system {name:?}; there are:{}", list(&live))).into()),
+        Some(name) => {
+            let all = [live, guests].concat();
+            Err(Usage(format!("no system {name:?}; there are:{}", list(&all))).into())
+        }
         None if live.len() > 1 && !all => {
             Err(Usage(format!("several systems: name one, or --all:{}", list(&live))).into())
         }
@@ -280,9 +324,11 @@ fn choose<'a>(
 /// Where one may be all the same: what is locked, could not be read or is not put together.
 fn where_else(survey: &Survey<'_>, disks: &[BlockReport], write: bool) -> String {
     let rw = if write { "--rw " } else { "" };
-    let locked = assemble::locked(disks).into_iter();
+    let locked = assemble::locked_here(disks).into_iter();
     let mut said: Vec<String> =
         locked.map(|b| format!("{0} is encrypted: rescue unlock {rw}{0}", b.path)).collect();
+    let datasets = zfs::locked_keys(disks, false).into_iter();
+    said.extend(datasets.map(|name| format!("{name} is encrypted: rescue unlock {rw}{name}")));
     match survey.unread.as_slice() {
         [] => {}
         [one] => said.push(format!("{one} could not be read")),
