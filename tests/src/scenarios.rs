@@ -53,6 +53,7 @@ scenarios! {
     "../scenarios/lvm_records.rs" lvm_records;
     "../scenarios/btrfs_pool.rs" btrfs_pool;
     "../scenarios/zfs_root.rs" zfs_root;
+    "../scenarios/zfs_layouts.rs" zfs_layouts;
     "../scenarios/power_cut.rs" power_cut;
     "../scenarios/odd_fstabs.rs" odd_fstabs;
     "../scenarios/odd_layouts.rs" odd_layouts;

@@ -34,6 +34,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             option if option.starts_with('-') => {
                 return Err(Usage(format!("{option:?} is not an option")).into());
             }
+            // A volume of a pool has that name here alone.
+            device if device.starts_with("/dev/zvol/") => wish.only.push(disks::device(device)),
             device => wish.only.push(device.into()),
         }
     }
@@ -115,7 +117,7 @@ pub(super) fn everything(
                 report.remarks.push(line);
             }
         }
-        report.locked = assemble::locked(&disks).iter().map(|b| b.path.clone()).collect();
+        report.locked = assemble::locked_here(&disks).iter().map(|b| b.path.clone()).collect();
         let before = report.steps.len();
         for step in &plan.steps {
             let line = step.to_string();

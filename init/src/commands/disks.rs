@@ -71,7 +71,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 }
 
 /// What a device is called in the tree, by any name that leads to it.
-fn device(name: &str) -> String {
+pub(super) fn device(name: &str) -> String {
     let path = if name.starts_with('/') { name.into() } else { format!("/dev/{name}") };
     match std::fs::canonicalize(&path) {
         Ok(real) if real.starts_with("/dev") => real.to_string_lossy().into_owned(),

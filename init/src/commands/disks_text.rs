@@ -114,7 +114,8 @@ impl View {
         let mut facts = facts(block);
         if columns(own) + columns(name(block)) > names {
             // What is typed to name it.
-            facts.insert(0, (block.path.clone(), Style::Plain));
+            let whole = if block.kind == "dataset" { name(block) } else { &block.path };
+            facts.insert(0, (whole.into(), Style::Plain));
         }
         if columns(&words) > width {
             facts.extend(block.probe.label.as_ref().map(|label| (format!("label {label:?}"), Style::Dim)));

@@ -3,6 +3,7 @@
 use rescue_schema::report::{BlockReport, PathReport, ProbeResult};
 
 use super::wrapped::columns;
+use crate::disk::zfs;
 
 /// Columns of a UUID, which is typed into an fstab and so never cut.
 pub(super) const UUID: usize = 36;
@@ -77,7 +78,8 @@ fn standing(block: &BlockReport) -> Option<String> {
     words.extend(block.wwn.as_ref().map(|wwn| format!("WWN {wwn}")));
     words.extend(block.slot.as_ref().map(|slot| format!("at {slot}")));
     words.extend(block.namespace.filter(|n| *n != 1).map(|n| format!("namespace {n}")));
-    words.extend(block.backing.as_ref().map(|file| format!("file {file}")));
+    let backing = if block.kind == "zvol" { "volume" } else { "file" };
+    words.extend(block.backing.as_ref().map(|what| format!("{backing} {what}")));
     (!words.is_empty()).then(|| words.join(", "))
 }
 
@@ -116,6 +118,7 @@ pub(super) fn facts(block: &BlockReport) -> Vec<(String, Style)> {
     {
         facts.push(("the device is read-only".into(), Style::Dim));
     }
+    facts.extend(zfs::locked(block).map(|why| (why, Style::Warning)));
     if !block.paths.is_empty() {
         let path = |p: &PathReport| match p.state.as_deref() {
             Some("running" | "live") | None => p.name.clone(),
@@ -151,7 +154,9 @@ pub(super) fn facts(block: &BlockReport) -> Vec<(String, Style)> {
         .notes
         .iter()
         .partition(|note| note.starts_with("reading ") || note.contains("more places"));
-    facts.extend(said.into_iter().map(|n| (n.clone(), Style::Warning)));
+    // How a pool is imported is of no use where it is.
+    let imported = block.children.iter().any(|c| c.kind == "zpool");
+    facts.extend(said.into_iter().filter(|_| !imported).map(|n| (n.clone(), Style::Warning)));
     if let Some(first) = failed.first() {
         facts.push(((*first).clone(), Style::Bad));
     }

@@ -30,6 +30,8 @@ pub(super) struct Found<'a> {
     pub subvolume: Option<SubvolumeReport>,
     /// Whether it is a copy that was kept of another.
     pub snapshot: bool,
+    /// The volume of a pool that it is on, as a guest's is.
+    pub guest: Option<&'a BlockReport>,
     /// What it is called here.
     pub name: String,
     /// What it says of itself.
@@ -158,6 +160,7 @@ pub(super) fn survey(disks: &[BlockReport]) -> Survey<'_> {
         }
     }
     apart(&mut survey.systems);
+    survey.systems.iter_mut().for_each(|system| system.guest = zfs::guest(&system.root.path, disks));
     for at in 0..survey.systems.len() {
         complete(&mut survey, disks, at);
     }
@@ -182,6 +185,7 @@ fn take<'a>(
                 root,
                 subvolume,
                 snapshot: !own,
+                guest: None,
                 name: String::new(),
                 facts,
                 boot: content.boot,
@@ -238,7 +242,8 @@ fn named(systems: &mut [Found<'_>]) {
         system.name = system::name(&system.facts);
     }
     // Of two with one name, as copies of a disk are, neither is the first: both get their device's.
-    let of = |s: &Found<'_>| (s.name.clone(), s.root.path.clone(), s.snapshot);
+    // A guest's is no other's equal on its host.
+    let of = |s: &Found<'_>| (s.name.clone(), s.root.path.clone(), s.snapshot || s.guest.is_some());
     let names: Vec<(String, String, bool)> = systems.iter().map(of).collect();
     for system in systems.iter_mut() {
         let same =
@@ -255,6 +260,11 @@ fn named(systems: &mut [Found<'_>]) {
                     subvolume
                 };
                 format!("{}-{subvolume}", system.name)
+            }
+            _ if system.guest.is_some() && same(true) => {
+                let volume = system.guest.and_then(|volume| volume.backing.as_deref());
+                let volume = volume.map_or(device, |volume| system::clean(&volume.replace('/', "-")));
+                format!("{}-{volume}", system.name)
             }
             _ if system.snapshot || same(false) => format!("{}-{device}", system.name),
             _ => std::mem::take(&mut system.name),

@@ -53,6 +53,7 @@ mod status;
 mod systems;
 mod umount;
 mod unlock;
+mod unlock_dataset;
 mod who;
 mod wrapped;
 mod writable;

@@ -12,10 +12,10 @@ use super::find::{self, Found, Survey};
 use super::mount_one::{How, Meant, one};
 use super::secret::Key;
 use super::wrapped::complain;
-use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key, mount_not};
+use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key, mount_not, writable};
 use crate::disk::mount::Leave;
 use crate::disk::resolve::{self, Missing};
-use crate::disk::{assemble, mount, pool, system};
+use crate::disk::{assemble, mount, pool, system, zfs};
 use crate::sys::mounts;
 
 pub(super) const COMMAND: Command = Command {
@@ -109,6 +109,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
 /// Mounts what is on a device, by itself.
 fn alone_at(device: &str, wish: &Wish, key: &mut Key) -> anyhow::Result<MountReport> {
     let mut disks = put_together_for(device, wish)?;
+    let stays = writable_pool(device, &mut disks, wish)?;
+    let device = stays.as_deref().unwrap_or(device);
     let own = resolve::named(device, &disks).ok().map(|b| b.path.clone());
     let is_locked = assemble::locked(&disks).iter().any(|b| Some(&b.path) == own.as_ref());
     if wish.how.key_file.is_some() || is_locked && wish.asks(key) {
@@ -127,6 +129,23 @@ fn alone_at(device: &str, wish: &Wish, key: &mut Key) -> anyhow::Result<MountRep
     }
     let meant = Meant { root: block, name: &name, pretty_name: None };
     Ok(one(&meant, &planned, &disks, &how, key)?.0)
+}
+
+/// Imports the pool of a volume again that is to be written to; what the device is called whatever its number is then.
+fn writable_pool(device: &str, disks: &mut Vec<BlockReport>, wish: &Wish) -> anyhow::Result<Option<String>> {
+    let Some(block) = resolve::named(device, disks).ok().filter(|_| wish.how.leave.write) else {
+        return Ok(None);
+    };
+    let Some(volume) = zfs::guest(&block.path, disks) else { return Ok(None) };
+    let Some(pool) = zfs::pool_of(volume, disks).filter(|pool| pool.read_only) else { return Ok(None) };
+    let (stays, degraded) = (zfs::link_of(block, volume), wish.how.leave.degraded);
+    let again = writable::plan(disks, &[&pool.path], degraded, None)?;
+    complain!("{again}");
+    if !wish.how.dry_run {
+        writable::apply(&again, &again.wish(degraded), &mut Key::typed())?;
+        *disks = disks::look(&wish.only)?;
+    }
+    Ok(stays)
 }
 
 /// Says what could not be looked at, unless the system that is meant was found all the same.
@@ -153,8 +172,9 @@ fn put_together(wish: &Wish, key: &mut Key) -> anyhow::Result<Vec<BlockReport>> 
     mount_key::open(key, None, &all, disks, wish.how.dry_run)
 }
 
-/// The same with the systems on it, for what is done then; a volume is opened with what is typed where it is named, or
-/// alone is locked and no system is seen without it.
+/// The same with the systems on it, for what is done then; a volume or dataset is opened with what is typed where it is
+/// named, or alone is locked and no system but those of guests is seen without it. The pool of a guest that is written
+/// to is imported to be written to.
 fn seen<T>(
     wish: &Wish,
     key: &mut Key,
@@ -163,23 +183,37 @@ fn seen<T>(
     let mut disks = put_together(wish, key)?;
     let all = assemble::Wish { only: wish.only.clone(), ..together_as(wish) };
     let asks = wish.asks(key);
-    let locked: Vec<String> = assemble::locked(&disks).iter().map(|b| b.path.clone()).collect();
     if let Some(name) = wish.device() {
         let own = resolve::named(name, &disks).ok().map(|b| b.path.clone());
-        if let Some(own) = own.filter(|own| asks && locked.contains(own)) {
+        let own = own.filter(|own| assemble::locked(&disks).iter().any(|b| b.path == *own));
+        if let Some(own) = own.filter(|_| asks) {
             disks = mount_key::open(key, Some(&own), &all, disks, false)?;
         }
-        return then(&disks, &find::survey(&disks), key);
+    } else {
+        let mut locked: Vec<String> = assemble::locked_here(&disks).iter().map(|b| b.path.clone()).collect();
+        locked.extend(zfs::locked_keys(&disks, true));
+        let survey = find::survey(&disks);
+        match locked.as_slice() {
+            [one] if asks && survey.systems.iter().all(|s| s.guest.is_some()) => {
+                drop(survey);
+                disks = mount_key::open(key, Some(one), &all, disks, false)?;
+            }
+            _ if guest_to_write(&survey, wish).is_some() => {}
+            _ => return then(&disks, &survey, key),
+        }
     }
     let survey = find::survey(&disks);
-    match locked.as_slice() {
-        [one] if asks && survey.systems.is_empty() => {
-            drop(survey);
-            disks = mount_key::open(key, Some(one), &all, disks, false)?;
-            then(&disks, &find::survey(&disks), key)
-        }
-        _ => then(&disks, &survey, key),
-    }
+    let Some(guest) = guest_to_write(&survey, wish) else { return then(&disks, &survey, key) };
+    drop(survey);
+    writable_pool(&guest, &mut disks, wish)?;
+    then(&disks, &find::survey(&disks), key)
+}
+
+/// The root of the guest that is meant, where it is to be written to.
+fn guest_to_write(survey: &Survey<'_>, wish: &Wish) -> Option<String> {
+    let name = wish.name.as_deref().filter(|_| wish.how.leave.write)?;
+    let meant = survey.systems.iter().find(|s| is_called(s, name) && s.guest.is_some())?;
+    Some(meant.root.path.clone())
 }
 
 /// As it is put together to be looked at: what is written to is put together again.
@@ -228,7 +262,7 @@ fn make(all: &assemble::Wish, disks: Vec<BlockReport>, wish: &Wish) -> anyhow::R
     Ok(disks)
 }
 
-/// The systems that are meant: snapshots only where they are named.
+/// The systems that are meant: snapshots, and those of guests, only where they are named.
 fn choose<'a>(
     survey: &'a Survey<'a>,
     name: Option<&str>,
@@ -240,16 +274,23 @@ fn choose<'a>(
     let list = |shown: &[&Found<'_>]| {
         shown.iter().map(|s| format!("\n  {:<16} {}", s.name, describe(s))).collect::<String>()
     };
-    let live: Vec<&Found<'_>> = systems.iter().filter(|s| !s.snapshot).collect();
+    let (guests, live): (Vec<&Found<'_>>, Vec<&Found<'_>>) =
+        systems.iter().filter(|s| !s.snapshot).partition(|s| s.guest.is_some());
     if let Some(one) = name.and_then(|name| systems.iter().find(|s| is_called(s, name))) {
         return Ok(vec![one]);
     }
     match name {
         // One that has a name is not to be found for the same reasons.
+        _ if live.is_empty() && !guests.is_empty() => {
+            Err(Usage(format!("no system but those of guests: name one:{}", list(&guests))).into())
+        }
         _ if live.is_empty() => {
             bail!("no Linux system found, nor another{}", where_else(survey, disks, write))
         }
-        Some(name) => Err(Usage(format!("no system {name:?}; there are:{}", list(&live))).into()),
+        Some(name) => {
+            let all = [live, guests].concat();
+            Err(Usage(format!("no system {name:?}; there are:{}", list(&all))).into())
+        }
         None if live.len() > 1 && !all => {
             Err(Usage(format!("several systems: name one, or --all:{}", list(&live))).into())
         }
@@ -260,9 +301,11 @@ fn choose<'a>(
 /// Where one may be all the same: what is locked, could not be read or is not put together.
 fn where_else(survey: &Survey<'_>, disks: &[BlockReport], write: bool) -> String {
     let rw = if write { "--rw " } else { "" };
-    let locked = assemble::locked(disks).into_iter();
+    let locked = assemble::locked_here(disks).into_iter();
     let mut said: Vec<String> =
         locked.map(|b| format!("{0} is encrypted: rescue unlock {rw}{0}", b.path)).collect();
+    let datasets = zfs::locked_keys(disks, false).into_iter();
+    said.extend(datasets.map(|name| format!("{name} is encrypted: rescue unlock {rw}{name}")));
     match survey.unread.as_slice() {
         [] => {}
         [one] => said.push(format!("{one} could not be read")),

@@ -7,7 +7,8 @@ use rescue_schema::report::BlockReport;
 use super::secret::Key;
 use super::wrapped::complain;
 use super::{assemble as together, disks};
-use crate::disk::assemble::{self, Opening, Wish};
+use crate::disk::assemble::{self, Format, Opening, Wish};
+use crate::disk::zfs;
 
 /// Opens what `key` opens, on one device or on all; the disks as they are then.
 pub(super) fn open(
@@ -21,24 +22,26 @@ pub(super) fn open(
     let load = |module: &str| drop(crate::modules::load(module));
     let mut tried: Vec<String> = Vec::new();
     for _ in 0..together::LAYERS {
-        let is_meant = |b: &&&BlockReport| device.is_none_or(|d| d == b.path) && !tried.contains(&b.path);
-        let locked: Vec<BlockReport> =
-            assemble::locked(&disks).iter().filter(is_meant).map(|b| (**b).clone()).collect();
+        let devices = if device.is_some() { assemble::locked(&disks) } else { assemble::locked_here(&disks) };
+        let devices = devices.iter().map(|b| (b.path.clone(), Format::of(b)));
+        let datasets = zfs::locked_keys(&disks, false).into_iter().map(|name| (name, Format::Dataset));
+        let mut locked: Vec<(String, Format)> = devices.chain(datasets).collect();
+        locked.retain(|(name, _)| device.is_none_or(|d| d == name) && !tried.contains(name));
         let mut opened = false;
-        for block in locked {
-            tried.push(block.path.clone());
+        for (name, format) in locked {
+            tried.push(name.clone());
             if dry_run {
-                complain!("to be done first (rescue unlock): open {}, read-only", block.path);
+                complain!("to be done first (rescue unlock): open {name}, read-only");
                 continue;
             }
-            let bitlocker = block.probe.kind.as_deref() == Some("BitLocker");
-            let opening = Opening { device: &block.path, bitlocker, header: None, write: false };
+            let opening = Opening { device: &name, format, header: None, write: false };
             match key.open(opening, &load) {
                 Ok(node) => {
-                    complain!("{} is open, read-only: {node}", block.path);
+                    let at = if node == name { String::new() } else { format!(": {node}") };
+                    complain!("{name} is open, read-only{at}");
                     opened = true;
                 }
-                Err(error) => complain!("{} stays closed: {error:#}", block.path),
+                Err(error) => complain!("{name} stays closed: {error:#}"),
             }
         }
         if !opened {

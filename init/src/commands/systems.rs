@@ -91,6 +91,7 @@ fn report(system: &Found<'_>, survey: &Survey<'_>, disks: &[BlockReport]) -> Sys
         uuid: system.root.probe.uuid.clone(),
         subvolume: system.subvolume.clone(),
         snapshot: system.snapshot,
+        guest: system.guest.map(|volume| volume.backing.clone().unwrap_or_else(|| volume.path.clone())),
         kernels: boot.kernels,
         initrds: boot.initrds,
         loaders: boot.loaders,
@@ -112,7 +113,7 @@ fn holds(disk: &BlockReport, path: &str) -> bool {
 /// Disks that something starts from, and on which no system was found.
 fn unknown(survey: &Survey<'_>, disks: &[BlockReport]) -> Vec<SystemReport> {
     let mut found = Vec::new();
-    for disk in disks {
+    for disk in disks.iter().filter(|d| d.kind != "zvol") {
         let blocks = resolve::flat(std::slice::from_ref(disk));
         if survey.systems.iter().any(|s| blocks.iter().any(|b| b.path == s.root.path)) {
             continue;
@@ -153,7 +154,10 @@ fn text(report: &SystemsReport, now: i64) -> String {
             "unknown" => "something that boots, unknown".into(),
             family => format!("{family}, of which little is left"),
         });
-        let kind = if system.snapshot { " (snapshot)" } else { "" };
+        let kind = match &system.guest {
+            Some(volume) => format!(" (a guest's, on {volume})"),
+            None => if system.snapshot { " (snapshot)" } else { "" }.into(),
+        };
         let mut lines = vec![format!("{:<16} {what}{kind}", system.name)];
         let mut row = |key: &str, words: Vec<Option<String>>| {
             let words: Vec<String> = words.into_iter().flatten().collect();

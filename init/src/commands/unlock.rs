@@ -1,4 +1,4 @@
-//! `rescue unlock`: an encrypted volume opened, read-only or not, and what is on it put together.
+//! `rescue unlock`: an encrypted volume, or the datasets of a pool, opened, read-only or not, and what is on it put together.
 
 use std::process::ExitCode;
 
@@ -6,16 +6,17 @@ use anyhow::{anyhow, bail};
 use rescue_schema::report::BlockReport;
 
 use super::secret::Key;
+use super::unlock_dataset::How;
 use super::wrapped::tell;
-use super::{Command, Usage, disks, writable};
-use crate::disk::assemble::{self, Opening, Wish, Write};
+use super::{Command, Usage, disks, unlock_dataset, writable};
+use crate::disk::assemble::{self, Format, Opening, Wish, Write};
 use crate::disk::resolve;
 
 pub(super) const COMMAND: Command = Command {
     name: "unlock",
     links: &[],
-    usage: "DEVICE [--rw] [--degraded] [--key-file FILE] [--header FILE|DEVICE] [--dry-run] [--json]",
-    about: "LUKS or BitLocker, read-only or --rw: asks, or reads the passphrase on stdin",
+    usage: "DEVICE|DATASET [--rw] [--degraded] [--key-file FILE] [--header FILE|DEVICE] [--dry-run] [--json]",
+    about: "LUKS, BitLocker or ZFS, read-only or --rw: asks, or reads the passphrase on stdin",
     run,
 };
 
@@ -38,7 +39,15 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     }
     let Some(named) = device else { return Err(Usage("it wants a device".into()).into()) };
     let _alone = super::mount::alone()?;
-    let tree = disks::look(&[])?;
+    let mut key = Key::new(key);
+    let mut tree = disks::look(&[])?;
+    if header.is_none() {
+        let how = How { write, degraded, dry_run, json };
+        tree = match unlock_dataset::unlock(&named, tree, &how, &mut key)? {
+            Ok(status) => return Ok(status),
+            Err(tree) => tree,
+        };
+    }
     let block = found(&named, &tree)?;
     let device = block.path.clone();
     let open = resolve::opened(block);
@@ -63,9 +72,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let mut key = Key::new(key);
-    let bitlocker = block.probe.kind.as_deref() == Some("BitLocker");
-    let opening = Opening { device: &device, bitlocker, header: header.as_deref(), write };
+    let format = Format::of(block);
+    let opening = Opening { device: &device, format, header: header.as_deref(), write };
     writable::keys(&again, &mut key)?;
     if locked && !again.is_empty() {
         // What it is on is taken down for it.

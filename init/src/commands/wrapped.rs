@@ -2,6 +2,7 @@
 //! where they end. What goes to a file or a pipe stays one line a sentence.
 
 use std::fmt::Write as _;
+use std::io;
 
 use crate::sys::tty;
 
@@ -19,14 +20,19 @@ pub(super) use {complain, tell};
 
 /// Lines on stdout.
 pub(super) fn out(text: &str) {
-    println!("{}", fitted(text, tty::columns(std::io::stdout())));
+    line(&mut io::stdout(), &fitted(text, tty::columns(io::stdout())));
 }
 
 /// Lines on stderr; nothing where there are none.
 pub(super) fn err(text: &str) {
     if !text.is_empty() {
-        eprintln!("{}", fitted(text, tty::columns(std::io::stderr())));
+        line(&mut io::stderr(), &fitted(text, tty::columns(io::stderr())));
     }
+}
+
+/// Whoever has read enough (`rescue mount | head`) is no reason to stop half-way.
+fn line(to: &mut dyn io::Write, text: &str) {
+    let _ = writeln!(to, "{text}");
 }
 
 fn fitted(text: &str, width: Option<usize>) -> String {
@@ -142,6 +148,13 @@ fn pieces(word: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_reads_any_more_stops_nothing() {
+        let (reads, mut writes) = io::pipe().unwrap();
+        drop(reads);
+        line(&mut writes, "mounted");
+    }
 
     #[test]
     fn lines_are_broken_between_words() {

@@ -8,7 +8,7 @@ use rescue_schema::report::BlockReport;
 
 use super::secret::Key;
 use crate::disk::assemble::reopen::{self, Aim, Opened, Reopen};
-use crate::disk::assemble::{self, Opening, Wish};
+use crate::disk::assemble::{self, Format, Opening, Wish};
 use crate::disk::{protection, resolve};
 use crate::sys::files::read_trimmed;
 
@@ -36,11 +36,24 @@ pub(super) fn plan(
 
 /// Asks for what opens the encrypted volumes of a plan, and tries it, before anything is taken down.
 pub(super) fn keys(plan: &Reopen, key: &mut Key) -> anyhow::Result<()> {
-    plan.opened.iter().try_for_each(|one| key.prove(opening(one, false)))
+    plan.opened.iter().try_for_each(|one| key.prove(opening(one, false)))?;
+    plan.keys.iter().try_for_each(|dataset| key.prove(of_dataset(dataset))).with_context(|| {
+        match plan.keys.as_slice() {
+            [first, _, ..] => format!(
+                "where {} have not the same key: rescue umount, rescue unlock --rw {first}, then the others",
+                plan.keys.join(" and ")
+            ),
+            _ => "what is loaded is forgotten when its pool is imported again".into(),
+        }
+    })
+}
+
+fn of_dataset(dataset: &str) -> Opening<'_> {
+    Opening { device: dataset, format: Format::Dataset, header: None, write: true }
 }
 
 fn opening(one: &Opened, write: bool) -> Opening<'_> {
-    Opening { device: &one.device, bitlocker: one.bitlocker, header: None, write }
+    Opening { device: &one.device, format: one.format, header: None, write }
 }
 
 /// Does it: what is open comes back, or it is said what did not.
@@ -53,6 +66,9 @@ pub(super) fn apply(plan: &Reopen, wish: &Wish, key: &mut Key) -> anyhow::Result
     let done = (|| {
         // Layer by layer: an array, what is encrypted on it, the group in that.
         let mut trouble = together(wish)?;
+        for dataset in plan.keys.iter().filter(|_| trouble.is_empty()) {
+            key.open(of_dataset(dataset), &load)?;
+        }
         for one in &plan.opened {
             if !Path::new(&one.device).exists() {
                 bail!("{} did not come back: {}", one.device, trouble.join("; "));
@@ -69,6 +85,10 @@ pub(super) fn apply(plan: &Reopen, wish: &Wish, key: &mut Key) -> anyhow::Result
     // As it was.
     let before = Wish { write: assemble::Write::Nothing, ..wish.clone() };
     let _ = together(&before);
+    for dataset in &plan.keys {
+        // What was loaded before this failed is, and what cannot be is said by `rescue disks`.
+        let _ = key.open(of_dataset(dataset), &load);
+    }
     for one in &plan.opened {
         let lacks = !crate::sys::dm::node(&one.mapped).exists() && Path::new(&one.device).exists();
         if lacks && key.open(opening(one, false), &load).is_ok() {

@@ -4,6 +4,7 @@ use rescue_schema::report::BlockReport;
 
 use super::mount::{Leave, Plan};
 use super::resolve::flat;
+use super::zfs;
 
 /// Reasons not to mount this for writing, a sentence each with what to do instead. With leave to, what is left of an
 /// array is written to. `ours` says of a device that
@@ -19,7 +20,7 @@ pub fn refusals(
     let all = flat(disks);
     for block in all.iter().filter(|b| writes(&b.path)) {
         // What we put together is read-only because we made it so.
-        let own = matches!(block.kind.as_str(), "disk" | "part");
+        let own = matches!(block.kind.as_str(), "disk" | "part") && zfs::guest(&block.path, disks).is_none();
         if block.read_only && own && !ours(&block.path) {
             reasons.push(format!(
                 "{0}: the device itself refuses writes; where that can be changed: blockdev --setrw {0}",

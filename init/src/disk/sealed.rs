@@ -21,7 +21,7 @@ const FORMATS: &[Format] = &[
 /// What is not seen, a sentence each. `pools` says whether this image imports pools of ZFS, `has` whether a program is
 /// in it.
 pub fn words(disks: &[BlockReport], pools: bool, has: &dyn Fn(&str) -> bool) -> Vec<String> {
-    let mut said: Vec<String> = assemble::locked(disks)
+    let mut said: Vec<String> = assemble::locked_here(disks)
         .iter()
         .map(|b| format!("{} is encrypted, and what is in it is not seen: rescue unlock {0}", b.path))
         .collect();

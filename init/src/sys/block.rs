@@ -46,8 +46,29 @@ const CDSL_CURRENT: i32 = i32::MAX;
 const CDS_NO_DISC: i32 = 1;
 const CDS_TRAY_OPEN: i32 = 2;
 
+/// Longest name of a volume of ZFS, its NUL included (`ZFS_MAX_DATASET_NAME_LEN`).
+const VOLUME_NAME: usize = 256;
+
 mod ioctl {
     nix::ioctl_write_int_bad!(drive_status, super::CDROM_DRIVE_STATUS);
+    // `BLKZNAME` of include/sys/fs/zfs.h.
+    nix::ioctl_read!(volume_name, 0x12, 125, [u8; super::VOLUME_NAME]);
+}
+
+/// What a volume of ZFS is called: its pool, and its name there.
+///
+/// # Errors
+/// Those of opening it, and of the kernel where it is none.
+pub fn volume_name(path: &Path) -> io::Result<String> {
+    let (file, _) = open(path)?;
+    let mut name = [0; VOLUME_NAME];
+    // SAFETY: the driver fills at most the size that is part of the request, which is that of `name`.
+    unsafe { ioctl::volume_name(file.as_raw_fd(), &mut name) }?;
+    let end = name.iter().position(|b| *b == 0).unwrap_or(0);
+    name.get(..end)
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| io::Error::other("it has no name"))
 }
 
 /// Whether this is an optical drive with nothing in it. Any other device does not know the question.

@@ -21,8 +21,8 @@ Formatting, lints, the unit tests of the workspace, every scenario in QEMU, and 
   --only TEXT   only the scenarios whose name holds TEXT, and nothing else
   --kernel      builds the kernels of kernel-configs/ for their scenarios, which takes some ten minutes each the
                 first time; without this such a scenario is done when its kernel is in the cache
-  --zfs DIR     the modules of a kernel that has a zfs.ko (Debian: zfs-dkms, /lib/modules/VERSION), for the scenario
-                of a root on ZFS; apt must know zfsutils-linux (contrib). Without this it is not done
+  --zfs DIR     the modules of a kernel that has a zfs.ko (Debian: zfs-dkms, /lib/modules/VERSION), for the scenarios
+                of ZFS; apt must know zfsutils-linux (contrib). Without this it is not done
   --list        the names of the scenarios";
 
 /// For cargo, which may have everything to compile.
@@ -90,11 +90,11 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
     if chosen.is_empty() {
         bail!("no scenario's name holds {}; `cargo verify -- --list` names them", wishes.only.join(" or "));
     }
-    let without_zfs = wishes.zfs.is_none() && chosen.iter().any(|scenario| scenario.name == ZFS);
+    let without_zfs = wishes.zfs.is_none() && chosen.iter().any(|scenario| ZFS.contains(&scenario.name));
     if without_zfs {
-        chosen.retain(|scenario| scenario.name != ZFS);
+        chosen.retain(|scenario| !ZFS.contains(&scenario.name));
         if chosen.is_empty() {
-            bail!("{ZFS} {NO_ZFS}");
+            bail!("{NO_ZFS}");
         }
     }
     let whole = wishes.only.is_empty();
@@ -117,7 +117,7 @@ fn verify(wishes: &Wishes) -> Result<Tally> {
         }
         story.step("Scenarios");
         if without_zfs {
-            story.say(&format!("{ZFS} {NO_ZFS}"));
+            story.say(NO_ZFS);
         }
         if whole {
             story.during("compiling the programs (begun with the lints)", || bench.binaries())?;
@@ -197,10 +197,9 @@ fn said<T>(result: Result<T>) -> Option<T> {
 /// The scenarios of the kernels that are built from `kernel-configs/`, and the configuration of each.
 const OWN_KERNELS: &[(&str, &str)] = &[("own_kernel", "cloud"), ("server_kernel", "server")];
 
-/// The scenario that needs a zfs.ko, and what is said where none was named.
-const ZFS: &str = "zfs_root";
-const NO_ZFS: &str =
-    "is not done without the modules of a kernel that has a zfs.ko: cargo verify -- --zfs DIR";
+/// The scenarios that need a zfs.ko, and what is said where none was named.
+const ZFS: &[&str] = &["zfs_root", "zfs_layouts"];
+const NO_ZFS: &str = "zfs_root and zfs_layouts are not done without the modules of a kernel that has a zfs.ko: cargo verify -- --zfs DIR";
 
 fn kernel_is_cached(bench: &Bench, configuration: &str) -> Result<bool> {
     let folder = tempfile::tempdir().context("making a folder")?;

@@ -44,6 +44,8 @@ pub struct SystemReport {
     pub subvolume: Option<SubvolumeReport>,
     /// Whether it is a copy that was kept of another system of this list.
     pub snapshot: bool,
+    /// The volume of a pool that it is on, as a guest's system is on its host.
+    pub guest: Option<String>,
     /// Kernels, the newest first, as paths on the device or on that of its /boot.
     pub kernels: Vec<String>,
     /// Initial RAM disks, the newest first.

@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 
 use super::apply::{program, run, run_for};
 use super::record::{note, take};
+use super::zfs as pool;
 use crate::disk::resolve::flat;
+use crate::disk::zfs;
 
 /// Longest key of a volume, in bytes: cryptsetup(8) takes up to 512 bits, and twice that with integrity.
 const LONGEST: usize = 128;
@@ -26,13 +28,39 @@ pub fn locked(disks: &[BlockReport]) -> Vec<&BlockReport> {
     flat(disks).into_iter().filter(is).collect()
 }
 
+/// The same, without those of guests, whose disks are volumes of this machine's pools.
+pub fn locked_here(disks: &[BlockReport]) -> Vec<&BlockReport> {
+    let mut locked = locked(disks);
+    locked.retain(|b| zfs::guest(&b.path, disks).is_none());
+    locked
+}
+
+/// What is encrypted how.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// LUKS.
+    #[default]
+    Luks,
+    /// BitLocker.
+    BitLocker,
+    /// Datasets of a pool, which have the key of one of them.
+    Dataset,
+}
+
+impl Format {
+    /// That of a device.
+    pub fn of(block: &BlockReport) -> Self {
+        if block.probe.kind.as_deref() == Some("BitLocker") { Self::BitLocker } else { Self::Luks }
+    }
+}
+
 /// How an encrypted volume is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// The device.
+    /// The device, or the dataset that a key is of.
     pub device: &'a str,
-    /// Whether it is BitLocker's, and LUKS else.
-    pub bitlocker: bool,
+    /// What it is.
+    pub format: Format,
     /// Where the header is, when it is apart.
     pub header: Option<&'a str>,
     /// Whether it may be written to.
@@ -60,8 +88,13 @@ pub fn opened_name(device: &str) -> String {
 /// # Errors
 /// What cryptsetup said: a wrong passphrase is exit status 2.
 pub fn prove(opening: Opening<'_>, secret: &[u8]) -> io::Result<Option<VolumeKey>> {
+    let dump = match opening.format {
+        Format::Dataset => return pool::key(opening.device, secret, pool::Key::Try).map(|()| None),
+        Format::BitLocker => "bitlkDump",
+        Format::Luks => "luksDump",
+    };
     let mut command = program("cryptsetup");
-    command.arg(if opening.bitlocker { "bitlkDump" } else { "luksDump" });
+    command.arg(dump);
     command.args(["--dump-volume-key", "--batch-mode", "--key-file", "-"]);
     if let Some(header) = opening.header {
         command.args(["--header", header]);
@@ -83,15 +116,22 @@ fn dumped(said: &[u8]) -> Option<VolumeKey> {
     (key.len() >= 16 && key.len() <= LONGEST).then_some(VolumeKey(key))
 }
 
-/// Opens an encrypted volume; gives its node.
+/// Opens an encrypted volume; gives its node, or the dataset's name.
 ///
 /// # Errors
 /// What cryptsetup said: a wrong passphrase is exit status 2.
 pub fn open(opening: Opening<'_>, with: &With<'_>, load: &dyn Fn(&str)) -> io::Result<String> {
+    let kind = match (opening.format, with) {
+        (Format::Dataset, With::Secret(secret)) => {
+            pool::key(opening.device, secret, pool::Key::Load)?;
+            return Ok(opening.device.into());
+        }
+        (Format::BitLocker, _) => "bitlk",
+        _ => "luks",
+    };
     load("dm-crypt");
     take(opening.device, opening.write)?;
     let name = opened_name(opening.device);
-    let kind = if opening.bitlocker { "bitlk" } else { "luks" };
     let mut command = program("cryptsetup");
     command.args(["open", "--batch-mode", "--tries", "1", "--type", kind]);
     let secret = match with {

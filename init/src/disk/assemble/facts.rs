@@ -6,6 +6,7 @@ use rescue_schema::report::{BlockReport, ProbeResult, SignatureReport};
 
 use super::Plan;
 use crate::disk::resolve::flat;
+use crate::disk::zfs;
 
 /// A device that holds a signature.
 #[derive(Debug, Clone, Copy)]
@@ -50,12 +51,12 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Of `disks`, members are those on or below one of `only`, or all.
+    /// Of `disks`, members are those on or below one of `only`, or all but those on the disks of guests.
     pub(super) fn new(disks: &'a [BlockReport], only: &[String]) -> Self {
         let all = flat(disks);
         let named = |b: &&&BlockReport| only.iter().any(|o| *o == b.path || *o == format!("/dev/{}", b.name));
         let chosen = if only.is_empty() {
-            all.clone()
+            all.iter().copied().filter(|b| zfs::guest(&b.path, disks).is_none()).collect()
         } else {
             let roots: Vec<&BlockReport> = all.iter().filter(named).copied().collect();
             let mut below: Vec<&BlockReport> = Vec::new();

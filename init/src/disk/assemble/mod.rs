@@ -40,7 +40,7 @@ use std::fmt;
 use rescue_schema::report::BlockReport;
 
 pub use apply::apply;
-pub use crypt::{Opening, VolumeKey, With, locked, open, opened_name, prove};
+pub use crypt::{Format, Opening, VolumeKey, With, locked, locked_here, open, opened_name, prove};
 pub use record::{is_protected, take_down, teardown};
 
 /// What the user asks for.
@@ -114,7 +114,10 @@ impl Step {
             Self::Behind(behind) => mapped == Some(behind.mapped.as_str()),
             // By which number the kernel calls them is not known before.
             Self::Cached(_) => device.starts_with("/dev/bcache"),
-            Self::Pool(pool) => device.split('/').next() == Some(pool.name.as_str()),
+            Self::Pool(pool) => {
+                let name = device.strip_prefix("/dev/zvol/").unwrap_or(device);
+                name.split('/').next() == Some(pool.name.as_str())
+            }
         }
     }
 }

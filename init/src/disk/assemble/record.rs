@@ -14,7 +14,7 @@ use crate::sys::files::{read_capped, read_trimmed, replace};
 use crate::sys::mounts::protect;
 
 /// What was made, a line each, oldest first: `md NAME`, `lvm UUID NAME`, `overlay NAME`, `crypt NAME`,
-/// `mapped NAME`, `bcache SET`, `zpool NAME`, `protected DEVICE`.
+/// `mapped NAME`, `bcache SET`, `zpool NAME`, `key DATASET`, `protected DEVICE`.
 const RECORD: &str = "/run/rescue/assembled";
 
 /// Words of the names of volumes that are parts of others (lvm(8), VALID NAMES).
@@ -114,6 +114,10 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
             }
             "overlay" => (format!("discard the overlay {name}"), true),
             "zpool" => (format!("export ZFS pool {name:?}"), crate::disk::zfs::is_imported(name)),
+            "key" => {
+                let pool = zfs::pool_name(name);
+                (format!("unload the key of {name:?}"), crate::disk::zfs::is_imported(pool))
+            }
             // A volume that was on an overlay is gone with it.
             _ => (format!("give {name} back"), Path::new(name).exists()),
         };
@@ -121,6 +125,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
         let wanted = match kind {
             "lvm" => true,
             "protected" => only.is_none(),
+            "key" => named(zfs::pool_name(name)),
             "bcache" => only.is_none() || cached::names(name).iter().any(|n| named(n)),
             _ => named(name),
         };
@@ -137,6 +142,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
             "crypt" => run(program("cryptsetup").args(["close", name]), None),
             "overlay" => overlay::discard(name),
             "zpool" => zfs::export(name),
+            "key" => zfs::unload(name),
             // A device is given back only when nothing that was built on devices is left.
             _ if stuck.is_empty() => protect(Path::new(name), false).map(drop),
             _ => {

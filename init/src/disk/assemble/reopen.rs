@@ -9,7 +9,7 @@ use std::fmt;
 
 use rescue_schema::report::BlockReport;
 
-use super::{Step, Wish, Write, opened_name};
+use super::{Format, Step, Wish, Write, opened_name};
 use crate::disk::resolve::flat;
 use crate::disk::zfs;
 
@@ -28,6 +28,8 @@ pub struct Reopen {
     pub cached: Vec<String>,
     /// Pools of ZFS that are imported again.
     pub pools: Vec<String>,
+    /// Datasets whose keys are loaded, and loaded again.
+    pub keys: Vec<String>,
     /// What LVM2 builds volumes of.
     pub parts: Vec<String>,
     /// Overlays that are discarded.
@@ -47,8 +49,8 @@ pub struct Opened {
     pub device: String,
     /// Its mapping's name.
     pub mapped: String,
-    /// Whether it is BitLocker's.
-    pub bitlocker: bool,
+    /// What it is.
+    pub format: Format,
 }
 
 /// What is to be written to, and who may be in the way.
@@ -112,6 +114,9 @@ impl fmt::Display for Reopen {
                 "import ZFS pool {name:?} again, READ-WRITE: its labels are written, its intent log is replayed; \
                  nothing else may use it now"
             ));
+        }
+        for name in &self.keys {
+            lines.push(format!("load the key of {name} again, which is wanted once more"));
         }
         for one in &self.opened {
             lines.push(format!("open {} again, READ-WRITE, with its passphrase once more", one.device));
@@ -208,6 +213,16 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
     let mut plan = Reopen::default();
     for target in aim.targets {
         let Some((target, _)) = tree.blocks.get_key_value(target) else { continue };
+        if let Some(volume) = zfs::guest(target, disks)
+            && let Some(pool) = zfs::pool_of(volume, disks).filter(|pool| closed(pool))
+        {
+            plan.refused.push(format!(
+                "{target} is on a volume of {0}, which is imported read-only, and is called otherwise once that is \
+                 imported again: rescue umount, rescue assemble --rw, and then what was asked for",
+                pool.name
+            ));
+            continue;
+        }
         let on: BTreeSet<&str> = tree.down(target);
         let overlaid = on.iter().any(|p| tree.blocks.get(p).is_some_and(|b| b.kind == "overlay"));
         for path in &on {
@@ -252,12 +267,22 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
         let Some(block) = tree.blocks.get(path) else { continue };
         // What is mounted of a pool are its datasets.
         let own = block.children.iter().filter(|_| block.kind == "zpool");
+        let volumes: Vec<&BlockReport> = disks
+            .iter()
+            .filter(|d| block.kind == "zpool" && zfs::pool_of(d, disks).is_some_and(|p| p.path == block.path))
+            .flat_map(|d| flat(std::slice::from_ref(d)))
+            .collect();
+        for volume in volumes.iter().filter(|b| is_layer(b)) {
+            plan.refused
+                .push(format!("{path} is in use, {} is on a volume of it: rescue umount first", volume.path));
+        }
+        let own = own.chain(volumes);
         let mounts = block.mounts.iter().chain(own.flat_map(|dataset| &dataset.mounts));
         for mount in mounts.filter(|m| !(aim.gives_way)(&m.target)) {
             let how = if mount.target == "[SWAP]" {
                 format!("in use as swap: swapoff {path}")
             } else if block.kind == "zpool" {
-                format!("in use, a dataset is mounted at {0}: umount {0}", mount.target)
+                format!("in use, something of it is mounted at {0}: umount {0}", mount.target)
             } else {
                 format!("mounted at {0}: rescue umount {0}", mount.target)
             };
@@ -271,12 +296,7 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
             "bcache" => plan.cached.push(mapped(block)),
             "overlay" => plan.overlays.push(mapped(block)),
             "zpool" => {
-                if zfs::holds_keys(block) {
-                    plan.refused.push(format!(
-                        "{path}: importing it again forgets the keys that were loaded: rescue umount, \
-                         rescue assemble --rw, zfs load-key -a, and then what was asked for"
-                    ));
-                }
+                plan.keys.extend(zfs::keys(block, true));
                 plan.pools.push(block.name.clone());
             }
             "crypt" => {
@@ -284,7 +304,7 @@ pub fn plan(disks: &[BlockReport], aim: &Aim<'_>) -> Reopen {
                     plan.opened.push(Opened {
                         device: parent.path.clone(),
                         mapped: mapped(block),
-                        bitlocker: parent.probe.kind.as_deref() == Some("BitLocker"),
+                        format: Format::of(parent),
                     });
                     if mapped(block) != opened_name(&parent.path) {
                         plan.refused.push(format!(

@@ -9,6 +9,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use super::facts::{Facts, Member, copies, groups, row, shown};
 use super::record::{hold, note, release};
 use super::{Plan, Step, Wish, Write};
@@ -16,6 +18,9 @@ use crate::disk::{mountinfo, system, zfs};
 use crate::sys::files::read_capped;
 
 use super::apply::{program, run};
+
+/// Bytes of a raw key (`WRAPPING_KEY_LEN`).
+const RAW: usize = 32;
 
 /// A pool that can be imported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +150,9 @@ pub(super) fn import(pool: &Pool, load: &dyn Fn(&str)) -> io::Result<()> {
         // Without a log device that is gone.
         command.arg("-m");
     }
-    run(command.arg(&pool.guid), None)
+    run(command.arg(&pool.guid), None)?;
+    zfs::settle(&pool.name);
+    Ok(())
 }
 
 /// Whether a pool has all its members, by what `zpool import` says of it, or need not have.
@@ -162,6 +169,51 @@ fn whole(pool: &Pool, said: &str) -> io::Result<()> {
     }
 }
 
+/// What is done with the key of a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Key {
+    /// Whether it fits.
+    Try,
+    /// It is loaded, until its pool is exported or it is unloaded.
+    Load,
+}
+
+/// Tries or loads the key of a dataset and of those that have it from there.
+pub(super) fn key(dataset: &str, secret: &[u8], what: Key) -> io::Result<()> {
+    let format = zfs::said("zfs", &["get", "-Hp", "-o", "value", "keyformat", dataset])?;
+    let mut secret = Zeroizing::new(secret.to_vec());
+    if format.trim() == "raw" && secret.len() == RAW - 1 {
+        // On stdin, the newline at its end was taken for that of a line.
+        secret.push(b'\n');
+    }
+    let mut command = program("zfs");
+    // From here, wherever the system itself has it from.
+    command.args(["load-key", "-L", "prompt"]);
+    if what == Key::Try {
+        command.arg("-n");
+    }
+    run(command.arg(dataset), Some(&secret))?;
+    if what == Key::Load {
+        note(&format!("key {dataset}"))?;
+        // Its volumes are there from now on.
+        zfs::settle(pool_name(dataset));
+    }
+    Ok(())
+}
+
+/// The pool of a dataset.
+pub(super) fn pool_name(dataset: &str) -> &str {
+    dataset.split('/').next().unwrap_or(dataset)
+}
+
+/// Forgets a key that was loaded, nothing of which may be mounted.
+pub(super) fn unload(dataset: &str) -> io::Result<()> {
+    match zfs::said("zfs", &["get", "-Hp", "-o", "value", "keystatus", dataset])?.trim() {
+        "available" => run(program("zfs").args(["unload-key", dataset]), None),
+        _ => Ok(()),
+    }
+}
+
 /// Exports a pool, nothing of which may be mounted.
 pub(super) fn export(name: &str) -> io::Result<()> {
     let mounts = mountinfo::parse(&read_capped(Path::new("/proc/self/mountinfo"), 16 << 20)?);
@@ -171,5 +223,7 @@ pub(super) fn export(name: &str) -> io::Result<()> {
     if let Some(mount) = mounts.iter().find(|m| m.kind == "zfs" && own(&m.source)) {
         return Err(io::Error::other(format!("{} is mounted at {}", mount.source, mount.target.display())));
     }
-    run(program("zpool").args(["export", "--", name]), None)
+    run(program("zpool").args(["export", "--", name]), None)?;
+    zfs::unlink(name);
+    Ok(())
 }

@@ -9,8 +9,9 @@ mod names;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use super::zfs;
 pub use arrays::{Array, array};
-use names::{TAGS, Tag, by_id, by_path, kernel_name, mapped, tag};
+use names::{TAGS, Tag, by_id, by_path, by_volume, kernel_name, mapped, tag};
 
 /// Why a name stands for no device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,8 +86,13 @@ pub fn device<'a>(source: &str, disks: &'a [BlockReport], beside: &str) -> Resul
     let mut matches: Vec<&BlockReport> = match tag {
         Tag::Id => flat(disks).into_iter().filter_map(|b| by_id(b, &value)).collect(),
         Tag::Place => flat(disks).into_iter().filter_map(|b| by_path(b, &value)).collect(),
+        Tag::Volume => disks.iter().filter_map(|b| by_volume(b, &value)).collect(),
         tag => flat(disks).into_iter().filter(|b| is(b, tag, &value)).collect(),
     };
+    // What is on a guest's disk is not meant by what this machine's own system calls its devices.
+    let own =
+        tag != Tag::Path && tag != Tag::Volume && disk_of(disks, beside).is_some_and(|d| d.kind != "zvol");
+    matches.retain(|b| !(own && zfs::guest(&b.path, disks).is_some()));
     if matches.is_empty() {
         matches = arrays::named(source, disks);
     }
@@ -228,7 +234,7 @@ fn is(block: &BlockReport, tag: Tag, value: &str) -> bool {
         Tag::Label => content && same(block.probe.label.as_ref()),
         Tag::PartUuid => like(partition.and_then(|p| p.uuid.as_ref())),
         Tag::PartLabel => same(partition.and_then(|p| p.name.as_ref())),
-        Tag::Id | Tag::Place => false,
+        Tag::Id | Tag::Place | Tag::Volume => false,
         Tag::Path => {
             block.path == value
                 || block.path.starts_with("/dev/") && format!("/dev/{}", block.name) == value

@@ -51,6 +51,13 @@ pub(super) fn part(block: &BlockReport, number: Option<u32>) -> Option<&BlockRep
     }
 }
 
+/// A volume of ZFS by its name, or a partition on it; a name may end as a partition's does.
+pub(super) fn by_volume<'a>(block: &'a BlockReport, name: &str) -> Option<&'a BlockReport> {
+    let own = block.backing.as_deref().filter(|_| block.kind == "zvol")?;
+    let (disk, number) = numbered(name);
+    if own == name { Some(block) } else { part(block, number).filter(|_| own == disk) }
+}
+
 /// A name of udev's that says where a disk is plugged in: `pci-0000:00:05.0`, `pci-0000:00:1f.2-ata-3`.
 pub(super) fn by_path<'a>(block: &'a BlockReport, path: &str) -> Option<&'a BlockReport> {
     let (disk, number) = numbered(path);
@@ -82,6 +89,8 @@ pub(super) enum Tag {
     PartLabel,
     Id,
     Place,
+    /// A volume of a pool.
+    Volume,
     Path,
 }
 
@@ -104,6 +113,9 @@ pub(super) fn tag(source: &str) -> (Tag, String) {
     }
     if let Some(place) = source.strip_prefix("/dev/disk/by-path/") {
         return (Tag::Place, unescaped(place));
+    }
+    if let Some(volume) = source.strip_prefix("/dev/zvol/") {
+        return (Tag::Volume, unescaped(volume));
     }
     match source.strip_prefix("/dev/disk/by-id/").or(source.strip_prefix("ID=")) {
         Some(id) => (Tag::Id, unescaped(id)),

@@ -45,12 +45,14 @@ pub(super) struct Dataset {
     pub(super) key: String,
     /// The dataset whose key it is.
     pub(super) key_of: String,
+    /// The roots that it says it belongs to, with commas between them.
+    pub(super) roots: String,
     /// `legacy`, `none`, or a folder.
     pub(super) mountpoint: String,
 }
 
 /// Whether a text can be the name of a pool or dataset: what else is said to be one plays with a terminal.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | ' ');
     let part = |part: &str| !matches!(part, "" | "." | "..") && part.chars().all(usual);
     text.len() <= NAME && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.split('/').all(part)
@@ -81,17 +83,18 @@ pub(super) fn pools(text: &str) -> Vec<Pool> {
     text.lines().filter_map(line).collect()
 }
 
-/// What `zfs list -Hp -t filesystem -o name,used,canmount,keystatus,encryptionroot,mountpoint` says.
+/// What `zfs list -Hp -t filesystem -o name,used,canmount,keystatus,encryptionroot,BELONGS,mountpoint` says.
 pub(super) fn datasets(text: &str) -> Vec<Dataset> {
     let line = |line: &str| {
-        let fields: Vec<&str> = line.splitn(6, '\t').collect();
-        let [name, used, canmount, key, key_of, mountpoint] = fields.as_slice() else { return None };
+        let fields: Vec<&str> = line.splitn(7, '\t').collect();
+        let [name, used, canmount, key, key_of, roots, mountpoint] = fields.as_slice() else { return None };
         is_name(name).then(|| Dataset {
             name: (*name).into(),
             used: used.parse().unwrap_or(0),
             canmount: (*canmount).into(),
             key: (*key).into(),
             key_of: (*key_of).into(),
+            roots: if *roots == "-" { String::new() } else { (*roots).into() },
             mountpoint: (*mountpoint).into(),
         })
     };

@@ -101,8 +101,50 @@ fn a_pool_is_imported_again_to_be_written_to() {
     let busy = reopened(&disks(&dataset), &["tank/root"]).refused;
     assert!(busy[0].contains("mounted at /srv"), "{busy:?}");
     dataset.mounts.pop();
-    let more = [("ZFS_KEY".to_string(), "available".to_string())].into();
+    // Of what is encrypted the key is wanted again.
+    dataset.kind = "dataset".into();
+    let more =
+        [("ZFS_KEY".to_string(), "available".to_string()), ("ZFS_KEY_OF".into(), "tank/root".into())].into();
     dataset.probe.signatures.push(SignatureReport { more, ..SignatureReport::default() });
-    let keys = reopened(&disks(&dataset), &["tank/root"]).refused;
-    assert!(keys[0].contains("forgets the keys"), "{keys:?}");
+    let plan = reopened(&disks(&dataset), &["tank/root"]);
+    assert_eq!(
+        (plan.keys.as_slice(), plan.refused.is_empty()),
+        (&["tank/root".to_string()][..], true),
+        "{plan:?}"
+    );
+    assert!(plan.to_string().contains("load the key of tank/root again"), "{plan}");
+}
+
+/// A pool that is imported, with a guest's disk on a volume of it.
+fn host() -> Vec<BlockReport> {
+    let pool = BlockReport { name: "tank".into(), path: "tank/".into(), ..BlockReport::default() };
+    let member = below(pooled("a", "17", "1", "tank", "active"), "zpool", pool);
+    let guest = device("zd0p1", "LVM2_member", "g", &[("VG_UUID", "g"), ("VG_NAME", "ubuntu-vg")]);
+    let mut volume = BlockReport { name: "zd0".into(), path: "/dev/zd0".into(), ..BlockReport::default() };
+    (volume.kind, volume.backing) = ("zvol".into(), Some("tank/vm-1".into()));
+    volume.children.push(guest);
+    vec![member, volume]
+}
+
+#[test]
+fn what_is_on_a_guests_disk_is_put_together_only_where_it_is_named() {
+    let disks = host();
+    assert_eq!(plan(&disks, &Wish { pools: true, ..Wish::default() }), Plan::default());
+    let named = Wish { only: vec!["/dev/zd0".into()], ..Wish::default() };
+    assert_ne!(plan(&disks, &named), Plan::default());
+    let host = Wish { only: vec!["/dev/a".into()], ..Wish::default() };
+    assert_eq!(plan(&disks, &host), Plan::default(), "the guest's disk is not on it");
+}
+
+#[test]
+fn a_guests_disk_has_another_number_once_its_pool_is_imported_again() {
+    let mut disks = host();
+    let refused = reopened(&disks, &["/dev/zd0p1"]).refused;
+    assert!(refused[0].contains("is called otherwise") && refused.len() == 1, "{refused:?}");
+    assert!(reopened(&disks, &["tank/"]).refused.is_empty());
+    // What is in use of it is in the way of its host.
+    let part = &mut disks[1].children[0];
+    part.mounts.push(rescue_schema::report::MountPoint { target: "/mnt/g".into(), read_only: true });
+    let refused = reopened(&disks, &["tank/"]).refused;
+    assert!(refused.iter().any(|r| r.contains("mounted at /mnt/g")), "{refused:?}");
 }
