@@ -25,6 +25,8 @@ pub const HTTPS_PROGRAM: &str = "/usr/lib/rescue/rescue-https";
 pub const NOTIFY: &str = "/run/rescue/notify";
 /// The state of this boot as PID 1 knows it: [`crate::report::BootReport`].
 pub const BOOT_REPORT: &str = "/run/rescue/boot.json";
+/// There once what is not needed for a login may begin: empty.
+pub const LATER: &str = "/run/rescue/later";
 /// The state of the network as `netd` knows it: [`crate::report::NetReport`].
 pub const NET_REPORT: &str = "/run/rescue/net.json";
 /// Failed logins per source, shared by the SSH server and the consoles (0600).

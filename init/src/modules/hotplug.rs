@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cards_first::CardsFirst;
+use super::held::Held;
 use super::loader::Outcome;
 use super::pool::{Loaded, Pool};
 use super::{Loader, Tables, nodes};
@@ -24,6 +25,8 @@ use crate::sys::uevent::Uevents;
 const FIRST: [&str; 5] = ["pci", "virtio", "xen", "vmbus", "usb"];
 /// How often is looked, in milliseconds, whether drivers that hang have come to an end.
 const LOOK_EVERY: u16 = 1000;
+/// How often, whether what the kernel holds back may be let go of, or its drivers are done.
+const LOOK_SOON: u16 = 50;
 /// Longest announcement that is read; the kernel's limit is 2048 bytes of variables and a path.
 const MAX_EVENT: usize = 16 << 10;
 
@@ -128,7 +131,12 @@ pub fn serve(root: &Path) -> anyhow::Result<()> {
     let events = Uevents::open()?;
     let tables = Arc::new(Tables::observe(root));
     let aliases = tables.aliases();
-    let mut drivers = Drivers::new(root, &tables);
+    let cmdline = Cmdline::observe(root);
+    // Not `available_parallelism`: it looks for limits of control groups in a dozen files.
+    let processors = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
+    let processors = usize::try_from(processors).unwrap_or(1);
+    let mut held = Held::begin(root, &cmdline, processors);
+    let mut drivers = Drivers::new(root, &tables, &cmdline, processors);
     let mut queue = Queue::default();
     let mut buses = buses(root).into_iter();
     let mut settled = false;
@@ -150,6 +158,9 @@ pub fn serve(root: &Path) -> anyhow::Result<()> {
         } else if first.holds() && queue.cards_are_done() {
             priority::set_nice(19);
             first.release();
+        } else if held.is_due() && queue.cards_are_done() {
+            priority::set_nice(19);
+            held.release();
         } else if let Some((urgency, modaliases)) = queue.pop() {
             // What leads to the first login goes first; a driver that probes for half a second does not
             // take the processor from it.
@@ -163,13 +174,19 @@ pub fn serve(root: &Path) -> anyhow::Result<()> {
             coldplug(&bus, &mut queue);
             continue;
         } else {
-            let busy = drivers.look();
+            // Both are looked at: a driver that hangs keeps nobody from being counted.
+            let soon = held.is_busy();
+            let busy = drivers.look() || soon;
             if !settled && !busy {
                 settled = true;
                 priority::set_nice(0);
                 Notice::ModulesSettled { loaded: drivers.loaded, failed: drivers.failed }.send();
             }
-            let until = if busy { PollTimeout::from(LOOK_EVERY) } else { PollTimeout::NONE };
+            let until = match (busy, soon) {
+                (_, true) => PollTimeout::from(LOOK_SOON),
+                (true, false) => PollTimeout::from(LOOK_EVERY),
+                (false, false) => PollTimeout::NONE,
+            };
             let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], until);
         }
         if drain(&events, &mut queue)? {
@@ -188,11 +205,8 @@ struct Drivers {
 }
 
 impl Drivers {
-    fn new(root: &Path, tables: &Arc<Tables>) -> Self {
-        let loader = Loader::for_devices(root, tables, &Cmdline::observe(root));
-        // Not `available_parallelism`: it looks for limits of control groups in a dozen files.
-        let processors = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
-        let processors = usize::try_from(processors).unwrap_or(1);
+    fn new(root: &Path, tables: &Arc<Tables>, cmdline: &Cmdline, processors: usize) -> Self {
+        let loader = Loader::for_devices(root, tables, cmdline);
         let pool = Pool::new(tables.clone(), loader.kernel(), processors);
         Self { loader, pool, loaded: 0, failed: 0 }
     }

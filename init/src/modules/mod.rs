@@ -4,10 +4,12 @@
 //! against it, [`order`] makes the pure plan (dependencies, softdeps, blacklist), [`loader`] carries it
 //! out. [`hotplug`] is the service: it loads on threads ([`pool`]), several at once where there are several
 //! processors and past drivers that hang; it walks the devices that are there, network cards first ([`cards_first`]),
-//! then follows those that come. [`nodes`] are made for drivers that are loaded when somebody opens their device.
+//! lets go of what the kernel
+//! holds back ([`held`]), then follows those that come. [`nodes`] are made for drivers that are loaded when somebody opens their device.
 
 pub mod alias;
 mod cards_first;
+mod held;
 pub mod hotplug;
 mod loader;
 mod nodes;

@@ -258,6 +258,9 @@ impl Boot {
         }
         if self.later_due.is_some_and(|due| now >= due) {
             self.later_due = None;
+            if let Err(error) = std::fs::write(paths::LATER, "") {
+                log::note("pid1", &format!("writing {}: {error}", paths::LATER));
+            }
             match PowerButton::open() {
                 Ok(button) => self.power_button = Some(button),
                 Err(error) => log::note("pid1", &format!("no power button: {error}")),
