@@ -158,8 +158,7 @@ fn old_superblocks(guest: &Guest) -> anyhow::Result<()> {
 
 /// Two disks behind one cache, with what is written in the cache alone.
 fn cached(guest: &Guest) -> anyhow::Result<()> {
-    const SUMS: &str =
-        "sync; for d in vdc vdd vde; do blockdev --flushbufs /dev/$d; sha256sum /dev/$d; done";
+    const SUMS: &str = "sync; for d in vdc vdd vde; do blockdev --flushbufs /dev/$d; sha256sum /dev/$d; done";
     guest.ok(&format!("{CACHE}; {STOP}"))?;
     let made = guest.ok(SUMS)?;
     let seen = guest.ok("rescue systems --only /dev/vdc")?;
@@ -171,7 +170,8 @@ fn cached(guest: &Guest) -> anyhow::Result<()> {
     }
     let said = guest.ok("rescue assemble /dev/vdc /dev/vdd /dev/vde")?;
     ensure!(said.contains("start /dev/vdc /dev/vde with the cache /dev/vdd, read-only"), "{said}");
-    let held = "rescue mount /dev/bcache0 && rescue mount /dev/bcache1 && cat /mnt/bcache0/file /mnt/bcache1/file";
+    let held =
+        "rescue mount /dev/bcache0 && rescue mount /dev/bcache1 && cat /mnt/bcache0/file /mnt/bcache1/file";
     ensure!(guest.ok(held)?.contains("cached\nsecond"));
     guest.ok("rescue umount")?;
     let after = guest.ok(SUMS)?;
@@ -199,9 +199,14 @@ fn detached(guest: &Guest) -> anyhow::Result<()> {
             && said.stdout.contains("/dev/vde: its last writes are in its cache alone"),
         "{said:?}"
     );
-    guest.ok("rescue mount --rw /dev/mapper/bcache-vdc && grep repaired /mnt/bcache-vdc/file && rescue umount")?;
+    guest.ok(
+        "rescue mount --rw /dev/mapper/bcache-vdc && grep repaired /mnt/bcache-vdc/file && rescue umount",
+    )?;
     guest.ok("rescue assemble --degraded /dev/vde")?;
     let refused = guest.run("rescue mount --rw --degraded /dev/mapper/bcache-vde 2>&1")?;
-    ensure!(refused.status == 1 && refused.stdout.contains("attach the cache, or copy from it"), "{refused:?}");
+    ensure!(
+        refused.status == 1 && refused.stdout.contains("attach the cache, or copy from it"),
+        "{refused:?}"
+    );
     guest.ok("rescue umount").map(drop)
 }

@@ -44,7 +44,10 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
     guest.ok("grep variable /mnt/suse/var/file && grep since /mnt/shot/since && ls /mnt/arch/boot/EFI/Linux/arch.efi")?;
     // Its root is below the file system's own.
     let refused = guest.run("rescue enter core -- cat 2>&1")?;
-    ensure!(refused.status == 1 && refused.stdout.contains("/ostree/deploy/fedora/deploy/0123.0"), "{refused:?}");
+    ensure!(
+        refused.status == 1 && refused.stdout.contains("/ostree/deploy/fedora/deploy/0123.0"),
+        "{refused:?}"
+    );
     guest.ok("rescue mount core && ls /mnt/core/ostree/deploy/fedora/deploy/0123.0/bin/sh")?;
     guest.ok("rescue umount")?;
     ensure!(digest_of_files(&all)? == made, "the disks were written to");
@@ -56,8 +59,7 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
 fn found(guest: &Guest) -> anyhow::Result<()> {
     guest.ok("rescue assemble")?;
     let found: SystemsReport = guest.json("rescue systems --json")?;
-    let live: Vec<&str> =
-        found.systems.iter().filter(|s| !s.snapshot).map(|s| s.name.as_str()).collect();
+    let live: Vec<&str> = found.systems.iter().filter(|s| !s.snapshot).map(|s| s.name.as_str()).collect();
     let wanted: Vec<&str> = SYSTEMS.iter().map(|(name, _)| *name).chain(["core"]).collect();
     ensure!(live == wanted, "{found:#?}");
     let kept: Vec<&str> = found.systems.iter().filter(|s| s.snapshot).map(|s| s.name.as_str()).collect();

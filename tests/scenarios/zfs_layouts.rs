@@ -32,7 +32,9 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         let made = digest()?;
         look(&guest).with_context(|| layout.to_string())?;
         ensure!(digest()? == made, "{layout}: the disks were written to");
-        ensure!(guest.ok("ls /mnt; zpool list 2>&1; ls /dev/zvol 2>/dev/null; true")? == "no pools available");
+        ensure!(
+            guest.ok("ls /mnt; zpool list 2>&1; ls /dev/zvol 2>/dev/null; true")? == "no pools available"
+        );
         write(&guest).with_context(|| layout.to_string())?;
     }
     Ok(())
@@ -66,7 +68,9 @@ fn two_roots(guest: &Guest) -> anyhow::Result<()> {
 }
 
 fn written_to(guest: &Guest) -> anyhow::Result<()> {
-    guest.ok("rescue mount --rw && cd /mnt/ub && echo mended | tee state boot/state && cd / && rescue umount")?;
+    guest.ok(
+        "rescue mount --rw && cd /mnt/ub && echo mended | tee state boot/state && cd / && rescue umount",
+    )?;
     let states = guest.ok("rescue mount >&2; cat /mnt/ub/state /mnt/ub/boot/state; rescue umount >&2")?;
     ensure!(states == "mended\nmended", "{states}");
     Ok(())
@@ -108,14 +112,15 @@ fn locked(guest: &Guest) -> anyhow::Result<()> {
     let wrong = guest.run("echo wrong123 | rescue unlock rpool 2>&1")?;
     ensure!(wrong.status == 1 && wrong.stdout.contains("Incorrect key"), "{wrong:?}");
     let mut terminal = Terminal::open(guest, &["rescue mount; echo ended $?"])?;
-    let asked =
-        |times: usize| move |shown: &str| shown.matches("Passphrase for rpool").count() == times;
+    let asked = |times: usize| move |shown: &str| shown.matches("Passphrase for rpool").count() == times;
     terminal.until("question", asked(1))?;
     terminal.say("wrong123\r")?;
     terminal.until("second question", asked(2))?;
     terminal.say("secret12\r")?;
     let left = "rescue unlock rpool/srv";
-    terminal.until("end", |shown| shown.contains("ended 0") && shown.contains(left) && !shown.contains("secret"))?;
+    terminal.until("end", |shown| {
+        shown.contains("ended 0") && shown.contains(left) && !shown.contains("secret")
+    })?;
     // On stdin, where the newline at its end may be a line's.
     let said = guest.ok("rescue unlock rpool/srv </tmp/raw && rescue mount && cat /mnt/enc/*/state")?;
     has(&said, &["mount rpool/srv on /srv (zfs, read-only)", "kept\nraw"])?;
@@ -127,8 +132,10 @@ fn unlocked_again(guest: &Guest) -> anyhow::Result<()> {
     guest.ok("printf secret12 >/tmp/pass; rescue mount --key-file /tmp/pass")?;
     let wrong = guest.run("echo wrong123 | rescue mount --rw 2>&1; cat /mnt/enc/home/state")?;
     has(&wrong.stdout, &["it stays read-only", "Incorrect key", "kept"])?;
-    let said = guest.ok("echo secret12 | rescue mount --rw 2>&1; echo mended >/mnt/enc/home/state; rescue umount")?;
+    let said = guest
+        .ok("echo secret12 | rescue mount --rw 2>&1; echo mended >/mnt/enc/home/state; rescue umount")?;
     has(&said, &["load the key of rpool again", "zfs, READ-WRITE"])?;
-    let said = guest.ok("rescue mount --key-file /tmp/pass 2>/dev/null; cat /mnt/enc/home/state; rescue umount")?;
+    let said =
+        guest.ok("rescue mount --key-file /tmp/pass 2>/dev/null; cat /mnt/enc/home/state; rescue umount")?;
     has(&said, &["mended"])
 }

@@ -80,7 +80,8 @@ fn looked_at(guest: &Guest) -> anyhow::Result<()> {
     ensure!(said.stdout.contains("no pools available"), "it is exported: {said:?}");
 
     let said = guest.ok("rescue mount 2>&1")?;
-    for what in ["Debian on ZFS", "/srv: rpool/srv is encrypted: rescue unlock rpool/srv", "/mnt/pve/boot/efi"]
+    for what in
+        ["Debian on ZFS", "/srv: rpool/srv is encrypted: rescue unlock rpool/srv", "/mnt/pve/boot/efi"]
     {
         ensure!(said.contains(what), "{what} is missing: {said}");
     }
@@ -99,7 +100,8 @@ fn looked_at(guest: &Guest) -> anyhow::Result<()> {
     guest.ok("echo secret12 | zfs load-key rpool/srv && zfs mount rpool/srv")?;
     let said = guest.run("rescue mount --rw </dev/null 2>&1; rescue umount 2>&1")?;
     ensure!(
-        said.stdout.contains("something of it is mounted at") && said.stdout.contains("rpool/srv is mounted at"),
+        said.stdout.contains("something of it is mounted at")
+            && said.stdout.contains("rpool/srv is mounted at"),
         "{said:?}"
     );
     guest
