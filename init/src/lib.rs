@@ -12,6 +12,9 @@
         clippy::expect_used,
         clippy::panic,
         clippy::indexing_slicing,
+        // It panics where nobody reads.
+        clippy::print_stdout,
+        clippy::print_stderr,
         clippy::unreachable
     )
 )]

@@ -262,3 +262,18 @@ fn a_console_that_was_killed_comes_back_and_takes_the_terminal_from_the_old_sess
     seat.type_in(b"echo in-$((1+1))\r");
     seat.expect("in-2");
 }
+
+#[test]
+fn a_verb_that_nobody_reads_any_more_ends_as_it_would_otherwise() {
+    for verb in [&["help"][..], &["completions", "bash"], &["status", "--json"], &["no-such-verb"]] {
+        let run = |out: Stdio, err: Stdio| {
+            Command::new(env!("CARGO_BIN_EXE_rescue")).args(verb).stdout(out).stderr(err).status().unwrap()
+        };
+        let closed = || {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            Stdio::from(writer)
+        };
+        assert_eq!(run(closed(), closed()), run(Stdio::null(), Stdio::null()), "{verb:?}");
+    }
+}

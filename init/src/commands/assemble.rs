@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use rescue_schema::report::{AssembleReport, BlockReport};
 
 use super::secret::Key;
-use super::wrapped::tell;
+use super::wrapped::{put, tell};
 use super::{Command, Usage, disks, writable};
 use crate::disk::assemble::{self, Wish, Write};
 use crate::disk::resolve;
@@ -138,7 +138,7 @@ pub(super) fn everything(
 /// Prints a report.
 pub(super) fn say(report: &AssembleReport, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
+        put!("{}\n", serde_json::to_string_pretty(report)?);
         return Ok(());
     }
     report.steps.iter().for_each(|line| tell!("{line}"));

@@ -19,6 +19,7 @@ use rescue_schema::report::{BootReport, NetReport, StageResult, SystemsReport};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::wrapped::put;
 use super::{Command, Usage, https};
 use crate::ssh::host_keys;
 use crate::sys::files::{read_capped, read_trimmed};
@@ -156,7 +157,7 @@ fn dispatch(errand: &Errand, ours: bool) -> anyhow::Result<()> {
         for line in BufReader::new(out.take(1 << 20)).lines().map_while(Result::ok) {
             match ours {
                 true => log::tell("beacon", &line),
-                false => println!("{line}"),
+                false => put!("{line}\n"),
             }
         }
     }
@@ -180,7 +181,7 @@ pub(super) fn send() -> anyhow::Result<()> {
         Ok(url) if url.is_https() => url,
         read => {
             let why = read.err().unwrap_or("not an https:// address");
-            println!("not sent: session.beacon.url is {why}");
+            put!("not sent: session.beacon.url is {why}\n");
             return Ok(());
         }
     };
@@ -198,23 +199,23 @@ pub(super) fn send() -> anyhow::Result<()> {
         let request = Request { method: "POST", url: &url, headers: &headers, body: errand.body.as_bytes() };
         let why = match exchange(&errand.around, request, tls::secure, MAX_ANSWER) {
             Ok(answer) if (200..300).contains(&answer.status) => {
-                println!("sent: HTTP {}", answer.status);
+                put!("sent: HTTP {}\n", answer.status);
                 return Ok(());
             }
             Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..) => {
                 format!("HTTP {}", answer.status)
             }
             Ok(answer) => {
-                println!("refused: HTTP {}; not sent again", answer.status);
+                put!("refused: HTTP {}; not sent again\n", answer.status);
                 return Ok(());
             }
             Err(why) => why,
         };
         if Instant::now() + wait > until {
-            println!("not sent: {why}; given up");
+            put!("not sent: {why}; given up\n");
             return Ok(());
         }
-        println!("not sent: {why}; again in {} s", wait.as_secs());
+        put!("not sent: {why}; again in {} s\n", wait.as_secs());
         // There is no event to wait for: the other side comes back unsaid.
         std::thread::sleep(wait);
         wait = (wait * 2).min(LAST_WAIT);

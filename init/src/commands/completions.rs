@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::wrapped::put;
 use super::{COMMANDS, Command, Usage};
 
 pub(super) const COMMAND: Command = Command {
@@ -18,7 +19,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         _ => None,
     };
     let script = script.ok_or_else(|| Usage("which shell: bash, zsh or fish?".into()))?;
-    print!("{script}");
+    put!("{script}");
     Ok(ExitCode::SUCCESS)
 }
 

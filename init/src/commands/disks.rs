@@ -7,6 +7,7 @@ use anyhow::Context;
 use rescue_schema::report::{BlockReport, DisksReport, PartitionReport, ProbeReport};
 
 use super::disks_worker::{self, Job, Place};
+use super::wrapped::put;
 use super::{Command, Usage, disks_text, drivers};
 use crate::disk::{mountinfo, resolve, tree, zfs};
 use crate::sys::files::read_capped;
@@ -63,9 +64,9 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     look_into(&mut disks, wish.limit)?;
     let report = DisksReport { disks };
     if wish.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        put!("{}\n", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}", disks_text::tree(&report, disks_text::colours()));
+        put!("{}", disks_text::tree(&report, disks_text::colours()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -62,7 +62,7 @@ use std::process::ExitCode;
 
 pub use https::run as run_https;
 pub use packed::become_it;
-use wrapped::{complain, tell};
+use wrapped::{complain, put, tell};
 
 /// A verb.
 pub struct Command {
@@ -132,11 +132,11 @@ pub fn is_link(name: &str) -> bool {
 /// Runs `rescue NAME ARGS…`.
 pub fn run(name: &str, args: &[String]) -> ExitCode {
     if matches!(name, "help" | "--help" | "-h") {
-        print!("{}", help());
+        put!("{}", help());
         return ExitCode::SUCCESS;
     }
     let Some(command) = COMMANDS.iter().find(|c| c.name == name || c.links.contains(&name)) else {
-        eprintln!("rescue: no verb {name:?}; `rescue help` lists them");
+        complain!("rescue: no verb {name:?}; `rescue help` lists them");
         return ExitCode::from(2);
     };
     // `shutdown -h now` asks for something else.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 
+use super::wrapped::put;
 use super::{Command, Usage};
 use crate::modules::{Loader, Tables};
 use crate::sys::cmdline::Cmdline;
@@ -68,7 +69,7 @@ fn load(names: &[String], parameters: &[String], dry_run: bool) -> anyhow::Resul
             loader.set_parameters(module, &parameters.join(" "));
         }
         if dry_run {
-            println!("{}", loader.plan(&modules));
+            put!("{}\n", loader.plan(&modules));
             continue;
         }
         if let Some(why) = loader.load(&modules).failed.first() {

@@ -11,7 +11,7 @@ use rescue_schema::report::{BlockReport, MountReport};
 use super::find::{self, Found, Survey};
 use super::mount_one::{How, Meant, one};
 use super::secret::Key;
-use super::wrapped::complain;
+use super::wrapped::{complain, put};
 use super::{Command, Usage, assemble as together, disks, disks_worker, mount_key, mount_not, writable};
 use crate::disk::mount::Leave;
 use crate::disk::resolve::{self, Missing};
@@ -390,7 +390,7 @@ fn system_at(
 
 fn finish(reports: &[MountReport], wish: &Wish) -> anyhow::Result<ExitCode> {
     if wish.how.json {
-        println!("{}", serde_json::to_string_pretty(reports)?);
+        put!("{}\n", serde_json::to_string_pretty(reports)?);
     }
     Ok(ExitCode::SUCCESS)
 }

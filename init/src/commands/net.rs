@@ -10,6 +10,7 @@ use rescue_schema::network::{BondMode, Network, Prefix};
 use rescue_schema::paths;
 use rescue_schema::report::NetReport;
 
+use super::wrapped::{complain, put};
 use super::{Command, Usage, net_text, net_wishes};
 use crate::net::control::{self, Order};
 use crate::net::edit::{self, Edit, Set};
@@ -66,8 +67,8 @@ fn usage(text: &str) -> anyhow::Error {
 fn show(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let report = read(path)?;
     match json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
-        false => print!("{}", net_text::render(&report, since_boot().as_secs())),
+        true => put!("{}\n", serde_json::to_string_pretty(&report)?),
+        false => put!("{}", net_text::render(&report, since_boot().as_secs())),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -118,11 +119,11 @@ fn change(
     let report = read(report)?;
     // What cannot be read is in use by nobody, and must not keep an engineer from setting it right.
     let before = net_wishes::read(wishes).unwrap_or_else(|error| {
-        eprintln!("rescue net: {error:#}; beginning with nothing wished");
+        complain!("rescue net: {error:#}; beginning with nothing wished");
         Network::default()
     });
     let next = edit::edit(&before, &report, edit).map_err(|why| anyhow!(why))?;
-    edit::describe(&next).iter().for_each(|line| println!("{line}"));
+    edit::describe(&next).iter().for_each(|line| put!("{line}\n"));
     if dry_run {
         return Ok(ExitCode::SUCCESS);
     }

@@ -14,6 +14,7 @@ use rescue_schema::network::Network;
 use rescue_schema::report::ProbeResult;
 use serde::{Deserialize, Serialize};
 
+use super::wrapped::put;
 use super::{Command, Usage, disks, find, mount};
 use crate::disk::{drivers, resolve, system};
 use crate::net::translate::{self, Translation};
@@ -58,7 +59,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         None => from_disks(&only)?,
     };
     let remarks = found.remarks.iter().map(ToString::to_string).collect();
-    println!("{}", serde_json::to_string_pretty(&Answer { network: found.network, remarks })?);
+    put!("{}\n", serde_json::to_string_pretty(&Answer { network: found.network, remarks })?);
     Ok(ExitCode::SUCCESS)
 }
 

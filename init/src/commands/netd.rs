@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use rescue_schema::paths;
 
+use super::wrapped::complain;
 use super::{Command, Usage, drivers, modprobe, net_wishes};
 use crate::{net, sys};
 
@@ -27,7 +28,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let say = |text: &str| {
         sys::log::note("netd", text);
         if verbose {
-            eprintln!("netd: {text}");
+            complain!("netd: {text}");
         }
     };
     let in_force = at(paths::NETWORK_IN_FORCE);

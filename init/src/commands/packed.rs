@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use rescue_schema::paths;
 
+use super::wrapped::complain;
 use crate::sys::packed;
 
 /// Most links that are followed, as the kernel does (path_resolution(7)).
@@ -31,7 +32,7 @@ pub fn become_it() -> Option<ExitCode> {
         || libraries(Path::new("/"), &program)?.iter().try_for_each(|one| bring(Path::new("/"), one));
     let ran = libraries().and_then(|()| put_in_place(&stored, &program, 0o755)).and_then(|()| run(&called));
     let error = ran.err()?;
-    eprintln!("rescue: unpacking {}: {error}; is the memory full?", program.display());
+    complain!("rescue: unpacking {}: {error}; is the memory full?", program.display());
     // What a shell says of a program that it finds and cannot start.
     Some(ExitCode::from(126))
 }

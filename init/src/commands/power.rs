@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use rescue_schema::report::PowerReport;
 
+use super::wrapped::put;
 use super::{Command, Usage};
 use crate::disk::mountinfo::planned_unmounts;
 use crate::sys::files::read_capped;
@@ -51,12 +52,12 @@ fn run(name: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     let unmounts: Vec<String> = planned_unmounts(&mounts).iter().map(|p| p.display().to_string()).collect();
     if wish.json {
         let report = PowerReport { action: wish.way.word().into(), force: wish.force, unmounts };
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        put!("{}\n", serde_json::to_string_pretty(&report)?);
     } else {
         for target in &unmounts {
-            println!("unmount {target}");
+            put!("unmount {target}\n");
         }
-        println!("{}", wish.way.word());
+        put!("{}\n", wish.way.word());
     }
     if wish.dry_run {
         return Ok(ExitCode::SUCCESS);

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use zeroize::Zeroizing;
 
+use super::wrapped::complain;
 use crate::disk::assemble::{self, Opening, VolumeKey, With};
 use crate::sys::{files, passphrase};
 
@@ -115,7 +116,7 @@ impl Key {
             match act(secret) {
                 Ok(done) => return Ok(done),
                 Err(error) if tries > 0 => {
-                    eprintln!("rescue: {error}");
+                    complain!("rescue: {error}");
                     self.read = None;
                 }
                 Err(error) => bail!("unlocking {device}: {error}"),

@@ -11,6 +11,7 @@ use rescue_schema::report::{BootReport, CredentialState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::sources_asking::Asking;
+use super::wrapped::put;
 use super::{
     Command, Usage, drivers, https, sources_media, sources_metadata, sources_softlayer, sources_url,
     sources_vmware,
@@ -52,8 +53,8 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     look(&root, &mut all)?;
     if !all.ours {
         for said in &all.said {
-            println!("{}: {}: {}", said.source, said.state.word(), said.text);
-            said.remarks.iter().for_each(|remark| println!("  {remark}"));
+            put!("{}: {}: {}\n", said.source, said.state.word(), said.text);
+            said.remarks.iter().for_each(|remark| put!("  {remark}\n"));
         }
     }
     Ok(ExitCode::SUCCESS)

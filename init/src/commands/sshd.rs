@@ -11,6 +11,7 @@ use rescue_schema::account::Account;
 use rescue_schema::credentials::{Document, MAX_DOCUMENT, Ssh};
 use rescue_schema::paths;
 
+use super::wrapped::complain;
 use super::{Command, Usage};
 use crate::accounts::{Directory, Throttle, source_of};
 use crate::ssh::monitor::Server;
@@ -116,7 +117,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     listen::serve(listener, &server, || {
         log::note("sshd", &format!("listening on {address}, host key {hostkey}"));
         if arguments.device.is_some() {
-            eprintln!("listening on {address}, host key {hostkey}");
+            complain!("listening on {address}, host key {hostkey}");
         }
         Notice::Listening { port: address.port(), hostkey }.send();
     })?;

@@ -9,6 +9,7 @@ use rescue_schema::paths;
 use rescue_schema::report::{CredentialSource, StageResult, StatusReport};
 use serde::de::DeserializeOwned;
 
+use super::wrapped::put;
 use super::{Command, Usage};
 use crate::sys::files::{read_capped, read_trimmed};
 use crate::sys::time::since_boot;
@@ -35,10 +36,10 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     }
     let report = observe(Path::new("/"));
     match (json, sources) {
-        (true, false) => println!("{}", serde_json::to_string_pretty(&report)?),
-        (true, true) => println!("{}", serde_json::to_string_pretty(&report.boot.sources)?),
-        (false, false) => print!("{}", render(&report)),
-        (false, true) => print!("{}", render_sources(&report.boot.sources)),
+        (true, false) => put!("{}\n", serde_json::to_string_pretty(&report)?),
+        (true, true) => put!("{}\n", serde_json::to_string_pretty(&report.boot.sources)?),
+        (false, false) => put!("{}", render(&report)),
+        (false, true) => put!("{}", render_sources(&report.boot.sources)),
     }
     Ok(ExitCode::SUCCESS)
 }

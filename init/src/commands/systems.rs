@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rescue_schema::report::{BlockReport, SystemReport, SystemsReport};
 
 use super::find::{self, Found, Survey};
-use super::wrapped::tell;
+use super::wrapped::{put, tell};
 use super::{Command, Usage, assemble, disks, mount};
 use crate::disk::{resolve, sealed};
 use crate::sys::spawn;
@@ -41,7 +41,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
     }
     let report = SystemsReport { systems, unseen };
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        put!("{}\n", serde_json::to_string_pretty(&report)?);
     } else {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs().cast_signed());
         tell!("{}", text(&report, now));

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use rescue_schema::paths::MOUNT_ROOT;
 use rescue_schema::report::{BlockReport, UnmountReport};
 
-use super::wrapped::{complain, tell};
+use super::wrapped::{complain, put, tell};
 use super::{Command, Usage, disks};
 use crate::disk::resolve::{self, Missing};
 use crate::disk::{assemble, mountinfo, pool, unmount};
@@ -53,7 +53,7 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
         (report.closed, report.stuck) = assemble::teardown(dry_run)?;
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        put!("{}\n", serde_json::to_string_pretty(&report)?);
     } else {
         if plan.is_empty() && report.closed.is_empty() {
             let of = if folder.starts_with("/dev") || folder.is_relative() { "of " } else { "at or below " };

@@ -8,6 +8,7 @@ use rescue_schema::paths;
 use rescue_schema::report::WhoReport;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::wrapped::put;
 use super::{Command, Usage};
 use crate::sys::{files, process, time};
 
@@ -41,11 +42,11 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             bail!("no connection has the id {id}; `rescue who` lists them");
         };
         end(it).with_context(|| format!("ending the connection of {} from {}", it.user, it.from))?;
-        println!("ended the connection of {} from {}", it.user, it.from);
+        put!("ended the connection of {} from {}\n", it.user, it.from);
     } else if json {
-        println!("{}", serde_json::to_string_pretty(&list)?);
+        put!("{}\n", serde_json::to_string_pretty(&list)?);
     } else {
-        print!("{}", render(&list, time::since_boot().as_secs()));
+        put!("{}", render(&list, time::since_boot().as_secs()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 //! where they end. What goes to a file or a pipe stays one line a sentence.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 
 use crate::sys::tty;
 
@@ -16,7 +16,13 @@ macro_rules! complain {
     ($($words:tt)*) => { crate::commands::wrapped::err(&format!($($words)*)) };
 }
 
-pub(super) use {complain, tell};
+/// Puts something on stdout as it stands: JSON, tables, what a script reads. Unlike `println!` it does not end a verb
+/// that nobody reads any more (`rescue disks | head`) with a panic.
+macro_rules! put {
+    ($($words:tt)*) => { crate::commands::wrapped::raw(&format!($($words)*)) };
+}
+
+pub(super) use {complain, put, tell};
 
 /// Lines on stdout.
 pub(super) fn out(text: &str) {
@@ -28,6 +34,12 @@ pub(super) fn err(text: &str) {
     if !text.is_empty() {
         line(&mut io::stderr(), &fitted(text, tty::columns(io::stderr())));
     }
+}
+
+/// Text on stdout.
+pub(super) fn raw(text: &str) {
+    let mut to = io::stdout();
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }
 
 /// Whoever has read enough (`rescue mount | head`) is no reason to stop half-way.

@@ -1,6 +1,6 @@
 //! Asking for a passphrase on the terminal, without showing it.
 
-use std::io;
+use std::io::{self, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
@@ -13,7 +13,7 @@ struct Before(Termios);
 
 impl Drop for Before {
     fn drop(&mut self) {
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
     }
 }
 
@@ -29,7 +29,7 @@ pub fn ask(prompt: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     silent.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
     tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
     let before = Before(modes);
-    eprint!("{prompt}");
+    let _ = write!(io::stderr(), "{prompt}");
     // Sized once: growing would leave copies of it behind.
     let mut typed = Zeroizing::new(Vec::with_capacity(LONGEST));
     let mut byte = Zeroizing::new([0u8]);
@@ -48,6 +48,6 @@ pub fn ask(prompt: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         }
     };
     drop(before);
-    eprintln!();
+    let _ = writeln!(io::stderr());
     Ok(done.then_some(typed))
 }
