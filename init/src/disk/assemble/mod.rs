@@ -116,7 +116,7 @@ impl Step {
             Self::Cached(_) => device.starts_with("/dev/bcache"),
             Self::Pool(pool) => {
                 let name = device.strip_prefix("/dev/zvol/").unwrap_or(device);
-                name.split('/').next() == Some(pool.name.as_str())
+                crate::disk::zfs::pool_name(name) == pool.name
             }
         }
     }

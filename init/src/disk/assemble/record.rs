@@ -115,7 +115,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
             "overlay" => (format!("discard the overlay {name}"), true),
             "zpool" => (format!("export ZFS pool {name:?}"), crate::disk::zfs::is_imported(name)),
             "key" => {
-                let pool = zfs::pool_name(name);
+                let pool = crate::disk::zfs::pool_name(name);
                 (format!("unload the key of {name:?}"), crate::disk::zfs::is_imported(pool))
             }
             // A volume that was on an overlay is gone with it.
@@ -125,7 +125,7 @@ fn down(only: Option<&BTreeSet<String>>, dry_run: bool) -> io::Result<(Vec<Strin
         let wanted = match kind {
             "lvm" => true,
             "protected" => only.is_none(),
-            "key" => named(zfs::pool_name(name)),
+            "key" => named(crate::disk::zfs::pool_name(name)),
             "bcache" => only.is_none() || cached::names(name).iter().any(|n| named(n)),
             _ => named(name),
         };

@@ -196,14 +196,9 @@ pub(super) fn key(dataset: &str, secret: &[u8], what: Key) -> io::Result<()> {
     if what == Key::Load {
         note(&format!("key {dataset}"))?;
         // Its volumes are there from now on.
-        zfs::settle(pool_name(dataset));
+        zfs::settle(zfs::pool_name(dataset));
     }
     Ok(())
-}
-
-/// The pool of a dataset.
-pub(super) fn pool_name(dataset: &str) -> &str {
-    dataset.split('/').next().unwrap_or(dataset)
 }
 
 /// Forgets a key that was loaded, nothing of which may be mounted.

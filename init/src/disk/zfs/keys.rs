@@ -3,7 +3,7 @@
 use rescue_schema::report::BlockReport;
 
 use super::said::is_name;
-use super::{is_dataset, may_be_root, more};
+use super::{is_dataset, may_be_root, more, pool_name};
 use crate::disk::resolve::flat;
 
 /// Why a dataset cannot be looked into: it is encrypted, and what opens it is not loaded.
@@ -42,8 +42,7 @@ pub fn pool_named<'a>(name: &str, disks: &'a [BlockReport]) -> Option<&'a BlockR
     if let Some(member) = all.iter().find(of) {
         return member.children.iter().find(pool);
     }
-    let bare = name.trim_end_matches('/').split('/').next();
-    all.into_iter().filter(pool).find(|pool| Some(pool.name.as_str()) == bare)
+    all.into_iter().filter(pool).find(|pool| pool.name == pool_name(name))
 }
 
 /// The keys that are not loaded which `name` means: that of a dataset, or those of a pool.

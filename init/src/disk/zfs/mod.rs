@@ -138,6 +138,11 @@ fn dataset(dataset: &Dataset, pool: &Pool, mounts: &[Mount]) -> BlockReport {
     }
 }
 
+/// The pool of a dataset or volume.
+pub fn pool_name(dataset: &str) -> &str {
+    dataset.split('/').next().unwrap_or(dataset)
+}
+
 fn more<'a>(block: &'a BlockReport, key: &str) -> &'a str {
     let signature = block.probe.signatures.first().filter(|_| is_dataset(block));
     signature.and_then(|s| s.more.get(key)).map(String::as_str).unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use rescue_schema::report::BlockReport;
 
-use super::{is_dataset, locked, more};
+use super::{is_dataset, locked, more, pool_name};
 use crate::disk::fstab;
 use crate::disk::mount::{MOST, Plan, shown, step};
 use crate::disk::resolve::flat;
@@ -60,15 +60,15 @@ fn last(dataset: &BlockReport) -> &str {
 fn belonging<'a>(root: &BlockReport, disks: &'a [BlockReport]) -> Vec<&'a BlockReport> {
     let all: Vec<&BlockReport> =
         flat(disks).into_iter().filter(|b| is_dataset(b) && b.path != root.path).collect();
-    let pool = |d: &BlockReport| d.path.split('/').next().unwrap_or_default().to_string();
-    let (own, mut foreign) = (pool(root), Vec::new());
-    foreign.extend(all.iter().filter(|d| is_root(d) && pool(d) != own).map(|d| pool(d)));
+    let own = pool_name(&root.path);
+    let roots = all.iter().filter(|d| is_root(d)).map(|d| pool_name(&d.path));
+    let foreign: Vec<&str> = roots.filter(|pool| *pool != own).collect();
     let boot = all.iter().any(|d| is_boot(d) && last(d) == last(root));
     let is = |d: &BlockReport| {
         let by_itself = more(d, "ZFS_CANMOUNT") == "on";
         let other = all.iter().any(|r| is_root(r) && below(d, r) && !below(root, r));
         let roots = more(d, "ZFS_ROOTS");
-        if is_root(d) || other || foreign.contains(&pool(d)) {
+        if is_root(d) || other || foreign.contains(&pool_name(&d.path)) {
             false
         } else if below(d, root) {
             by_itself || more(root, "ZFS_CANMOUNT") == "noauto"

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rescue_schema::report::{BlockReport, ProbeResult};
 
+use super::pool_name;
 use super::said::{is_name, is_pool, said};
 use crate::disk::resolve::flat;
 use crate::sys::block;
@@ -36,7 +37,7 @@ pub fn guest<'a>(path: &str, disks: &'a [BlockReport]) -> Option<&'a BlockReport
 
 /// The pool that a volume is of, where its devices are seen.
 pub fn pool_of<'a>(volume: &BlockReport, disks: &'a [BlockReport]) -> Option<&'a BlockReport> {
-    let name = volume.backing.as_deref()?.split('/').next()?;
+    let name = pool_name(volume.backing.as_deref()?);
     flat(disks).into_iter().find(|b| b.kind == "zpool" && b.name == name)
 }
 
