@@ -15,7 +15,7 @@ use rescue_schema::report::ProbeResult;
 use serde::{Deserialize, Serialize};
 
 use super::wrapped::put;
-use super::{Command, Usage, disks, find, mount};
+use super::{Command, Usage, disks, find_inside, mount};
 use crate::disk::{drivers, resolve, system};
 use crate::net::translate::{self, Translation};
 use crate::net::{cards, settle};
@@ -77,7 +77,8 @@ fn from_disks(only: &[String]) -> anyhow::Result<Translation> {
             continue;
         }
         let loaded = crate::modules::load(driver.driver);
-        let files = find::inside(root, driver, |fd| system::look(fd).map(|_| translate::disk::gather(fd)));
+        let files =
+            find_inside::inside(root, driver, |fd| system::look(fd).map(|_| translate::disk::gather(fd)));
         let read = match files {
             Ok(None) => continue,
             Ok(Some(files)) => translate::translate("disk", &files).map_err(|e| e.to_string()),
