@@ -8,8 +8,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::pci::{self, Bus};
 use crate::sys::files::read_trimmed;
-use crate::sys::log;
 
 /// The vendor of virtio devices.
 const VIRTIO: &str = "0x1af4";
@@ -18,19 +18,18 @@ const NETWORK: &str = "0x02";
 
 /// Devices of the PCI bus that are held back for as long as this lives.
 pub(super) struct CardsFirst {
-    bus: PathBuf,
+    bus: Bus,
     holds: bool,
 }
 
 impl CardsFirst {
     /// Holds the other devices back where virtio cards and others wait for their driver.
     pub(super) fn begin(root: &Path) -> Self {
-        let bus = root.join("sys/bus/pci");
-        let mut this = Self { bus, holds: false };
+        let mut this = Self { bus: Bus::of(root), holds: false };
         let virtio = |path: &PathBuf| read_trimmed(&path.join("vendor")).is_some_and(|v| v == VIRTIO);
         let (cards, others): (Vec<_>, Vec<_>) = this.waiting().filter(virtio).partition(|path| is_card(path));
         if !cards.is_empty() && !others.is_empty() {
-            this.holds = this.write("drivers_autoprobe", "0");
+            this.holds = this.bus.write("drivers_autoprobe", "0");
         } else if read_trimmed(&this.bus.join("drivers_autoprobe")).is_some_and(|on| on == "0") {
             // A service that was killed while it held devices back left the bus so.
             this.holds = true;
@@ -53,7 +52,7 @@ impl CardsFirst {
     /// Holds nothing back any more.
     pub(super) fn release(&mut self) {
         if std::mem::take(&mut self.holds) {
-            self.write("drivers_autoprobe", "1");
+            self.bus.write("drivers_autoprobe", "1");
             self.waiting().for_each(|path| self.probe(&path));
         }
     }
@@ -61,25 +60,12 @@ impl CardsFirst {
     /// The devices without a driver, in the order of their places: the first card is to be `eth0`, as it
     /// would be had the kernel gone through them.
     fn waiting(&self) -> impl Iterator<Item = PathBuf> + use<> {
-        let devices = std::fs::read_dir(self.bus.join("devices")).into_iter().flatten().flatten();
-        let mut devices: Vec<PathBuf> = devices.map(|device| device.path()).collect();
-        devices.sort_unstable();
-        devices.into_iter().filter(|path| !path.join("driver").exists())
+        self.bus.devices().into_iter().filter(|path| !path.join("driver").exists())
     }
 
     fn probe(&self, device: &Path) {
-        let Some(name) = device.file_name().and_then(|name| name.to_str()) else { return };
         // Most devices have no driver at all, and one that was unplugged is no error.
-        let _ = std::fs::write(self.bus.join("drivers_probe"), name);
-    }
-
-    fn write(&self, file: &str, value: &str) -> bool {
-        let path = self.bus.join(file);
-        let written = std::fs::write(&path, value);
-        if let Err(error) = &written {
-            log::note("modules", &format!("writing {value} to {}: {error}", path.display()));
-        }
-        written.is_ok()
+        let _ = pci::name(device).map(|name| self.bus.probe(name));
     }
 }
 
@@ -90,7 +76,7 @@ impl Drop for CardsFirst {
 }
 
 fn is_card(device: &Path) -> bool {
-    read_trimmed(&device.join("class")).is_some_and(|class| class.starts_with(NETWORK))
+    pci::is_of(device, NETWORK)
 }
 
 #[cfg(test)]

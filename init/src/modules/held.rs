@@ -5,44 +5,56 @@
 //! drivers/pci/pci-stub.c). They are let go of here, once the cards have their drivers; on one processor not before the
 //! first login had its time.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rescue_schema::paths;
 
+use super::pci::{self, Bus};
+use super::pool::{Kernel, Pool};
+use super::tables::Tables;
 use crate::sys::cmdline::Cmdline;
-use crate::sys::files::read_trimmed;
-use crate::sys::log;
 
 /// What our kernel says: any vendor, any device, and the class of mass storage. Said anew by whoever boots it, the last
 /// one counts, and what he holds back stays so.
 const IDS: &str = "ffffffff:ffffffff:ffffffff:ffffffff:010000:ff0000";
-/// The class as `/sys/bus/pci/devices/*/class` begins with it.
+/// The PCI class of mass storage.
 const STORAGE: &str = "0x01";
 /// Longest wait for the first login's time.
 const WAIT: Duration = Duration::from_secs(2);
-/// How long the others wait for the disks of one: longer than nearly all take.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Controllers that wait to be let go of, or whose drivers look for disks.
 pub(super) struct Held {
-    bus: PathBuf,
+    bus: Bus,
+    later: PathBuf,
     /// How long they are kept; `None` once they were let go of.
     until: Option<Instant>,
-    /// How many have not been looked at to the end.
-    looking: Arc<AtomicUsize>,
+    looking: Pool,
+}
+
+impl Kernel for Bus {
+    /// One whose driver is a module has none yet.
+    fn load(&self, name: &str, _: bool) -> io::Result<bool> {
+        self.probe(name).map(|()| true)
+    }
+
+    fn is_live(&self, _: &str) -> bool {
+        false
+    }
 }
 
 impl Held {
     /// What the kernel holds back, if it does so.
-    pub(super) fn begin(root: &Path, cmdline: &Cmdline, processors: usize) -> Self {
-        let bus = root.join("sys/bus/pci");
+    pub(super) fn begin(root: &Path, cmdline: &Cmdline, tables: &Arc<Tables>, processors: usize) -> Self {
+        let bus = Bus::of(root);
         let holds = cmdline.get("pci-stub.ids") == Some(IDS) && bus.join("drivers/pci-stub").exists();
         let wait = if processors == 1 { WAIT } else { Duration::ZERO };
-        Self { bus, until: holds.then(|| Instant::now() + wait), looking: Arc::default() }
+        // One after the other: disks are named in the order in which they are found.
+        let looking = Pool::new(tables.clone(), Arc::new(bus.clone()), 1);
+        let later = root.join(paths::LATER.trim_start_matches('/'));
+        Self { bus, later, until: holds.then(|| Instant::now() + wait), looking }
     }
 
     /// Whether they are still held back.
@@ -52,65 +64,40 @@ impl Held {
 
     /// Whether it is time to let go of them.
     pub(super) fn is_due(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() >= until || Path::new(paths::LATER).exists())
+        self.until.is_some_and(|until| Instant::now() >= until || self.later.exists())
     }
 
-    /// Lets go of them. Their drivers look at them in the order of their places, which the disks are named by; one that
-    /// hangs keeps a thread, which may never end.
+    /// Lets go of them, and has their drivers look at them in the order of their places; one that hangs is left behind.
     pub(super) fn release(&mut self) {
         self.until = None;
+        let devices = self.bus.devices();
+        let storage = devices.iter().filter(|device| pci::is_of(device, STORAGE));
+        let names: Vec<String> = storage.filter_map(|device| pci::name(device)).map(Into::into).collect();
         let stub = self.bus.join("drivers/pci-stub");
-        let write = |path: &Path, value: &str| {
-            if let Err(error) = std::fs::write(path, value) {
-                log::note("modules", &format!("writing {value} to {}: {error}", path.display()));
-            }
-        };
-        let devices = std::fs::read_dir(self.bus.join("devices")).into_iter().flatten().flatten();
-        let names = devices.filter(|device| {
-            read_trimmed(&device.path().join("class")).is_some_and(|class| class.starts_with(STORAGE))
-        });
-        let mut names: Vec<String> =
-            names.filter_map(|device| device.file_name().into_string().ok()).collect();
-        names.sort_unstable();
         for name in names.iter().filter(|name| stub.join(name).exists()) {
-            write(&stub.join("unbind"), name);
+            self.bus.write("drivers/pci-stub/unbind", name);
         }
         // A service that was killed after this has removed it already.
         let _ = std::fs::write(stub.join("remove_id"), IDS.replace(':', " "));
-        let (probe, left) = (self.bus.join("drivers_probe"), self.looking.clone());
-        left.store(names.len(), Ordering::Relaxed);
-        let all = move || {
-            for name in names {
-                let (probe, looking) = (probe.clone(), left.clone());
-                let (done, is_done) = mpsc::channel();
-                let one = move || {
-                    // One whose driver is a module has none yet.
-                    let _ = std::fs::write(probe, name);
-                    let _ = done.send(());
-                    looking.fetch_sub(1, Ordering::Relaxed);
-                };
-                if thread::Builder::new().spawn(one).is_err() {
-                    left.fetch_sub(1, Ordering::Relaxed);
-                }
-                // Without a thread `done` is gone at once.
-                let _ = is_done.recv_timeout(PATIENCE);
-            }
-        };
-        if let Err(error) = thread::Builder::new().spawn(all) {
-            self.looking.store(0, Ordering::Relaxed);
-            log::note("modules", &format!("no thread to look for disks: {error}"));
-        }
+        self.looking.load(names, 19);
     }
 
-    /// Whether some are held back, or their drivers still look for disks.
-    pub(super) fn is_busy(&self) -> bool {
-        self.holds() || self.looking.load(Ordering::Relaxed) > 0
+    /// Looks after those that were left behind; says whether some are held back, or their drivers still look for disks.
+    pub(super) fn look(&mut self) -> bool {
+        if self.looking.is_busy() {
+            self.looking.load(Vec::new(), 19);
+        }
+        self.holds() || self.looking.is_busy()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn begin(root: &Path, cmdline: &Cmdline, processors: usize) -> Held {
+        Held::begin(root, cmdline, &Arc::new(Tables::new("", String::new(), "", "")), processors)
+    }
 
     fn device(bus: &Path, name: &str, class: &str, held: bool) {
         let device = bus.join("devices").join(name);
@@ -131,11 +118,11 @@ mod tests {
         device(&bus, "0000:00:03.0", "0x020000", true);
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         let ours = Cmdline::parse(format!("pci-stub.ids={IDS} console=ttyS0").as_bytes());
-        let mut held = Held::begin(root.path(), &ours, 2);
-        assert!(held.holds() && held.is_due() && held.is_busy());
-        assert!(!Held::begin(root.path(), &ours, 1).is_due(), "one processor is left to the first login");
+        let mut held = begin(root.path(), &ours, 2);
+        assert!(held.holds() && held.is_due() && held.look());
+        assert!(!begin(root.path(), &ours, 1).is_due(), "one processor is left to the first login");
         held.release();
-        while held.is_busy() {
+        while held.look() {
             std::thread::yield_now();
         }
         assert_eq!(
@@ -153,9 +140,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("sys/bus/pci/drivers/pci-stub")).unwrap();
         for words in ["", "pci-stub.ids=8086:7010", &format!("pci_stub.ids={IDS} pci-stub.ids=8086:7010")] {
-            assert!(!Held::begin(root.path(), &Cmdline::parse(words.as_bytes()), 1).is_busy(), "{words}");
+            assert!(!begin(root.path(), &Cmdline::parse(words.as_bytes()), 1).look(), "{words}");
         }
         let ours = Cmdline::parse(format!("pci_stub.ids={IDS}").as_bytes());
-        assert!(Held::begin(root.path(), &ours, 1).holds());
+        let held = begin(root.path(), &ours, 1);
+        assert!(held.holds() && !held.is_due());
+        std::fs::create_dir_all(root.path().join("run/rescue")).unwrap();
+        std::fs::write(root.path().join("run/rescue/later"), "").unwrap();
+        assert!(held.is_due(), "what can wait has begun");
     }
 }

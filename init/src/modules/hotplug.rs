@@ -25,7 +25,7 @@ use crate::sys::uevent::Uevents;
 const FIRST: [&str; 5] = ["pci", "virtio", "xen", "vmbus", "usb"];
 /// How often is looked, in milliseconds, whether drivers that hang have come to an end.
 const LOOK_EVERY: u16 = 1000;
-/// How often, whether what the kernel holds back may be let go of, or its drivers are done.
+/// How often, whether what the kernel holds back may be let go of.
 const LOOK_SOON: u16 = 50;
 /// Longest announcement that is read; the kernel's limit is 2048 bytes of variables and a path.
 const MAX_EVENT: usize = 16 << 10;
@@ -135,7 +135,7 @@ pub fn serve(root: &Path) -> anyhow::Result<()> {
     // Not `available_parallelism`: it looks for limits of control groups in a dozen files.
     let processors = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
     let processors = usize::try_from(processors).unwrap_or(1);
-    let mut held = Held::begin(root, &cmdline, processors);
+    let mut held = Held::begin(root, &cmdline, &tables, processors);
     let mut drivers = Drivers::new(root, &tables, &cmdline, processors);
     let mut queue = Queue::default();
     let mut buses = buses(root).into_iter();
@@ -174,18 +174,17 @@ pub fn serve(root: &Path) -> anyhow::Result<()> {
             coldplug(&bus, &mut queue);
             continue;
         } else {
-            // Both are looked at: a driver that hangs keeps nobody from being counted.
-            let soon = held.is_busy();
-            let busy = drivers.look() || soon;
+            // Both are looked at: what hangs of one keeps nothing of the other from being counted.
+            let busy = drivers.look() | held.look();
             if !settled && !busy {
                 settled = true;
                 priority::set_nice(0);
                 Notice::ModulesSettled { loaded: drivers.loaded, failed: drivers.failed }.send();
             }
-            let until = match (busy, soon) {
-                (_, true) => PollTimeout::from(LOOK_SOON),
-                (true, false) => PollTimeout::from(LOOK_EVERY),
-                (false, false) => PollTimeout::NONE,
+            let until = match busy {
+                _ if held.holds() => PollTimeout::from(LOOK_SOON),
+                true => PollTimeout::from(LOOK_EVERY),
+                false => PollTimeout::NONE,
             };
             let _ = poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLIN)], until);
         }

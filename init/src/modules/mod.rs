@@ -14,6 +14,7 @@ pub mod hotplug;
 mod loader;
 mod nodes;
 mod order;
+mod pci;
 mod pool;
 mod tables;
 

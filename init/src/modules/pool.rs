@@ -18,7 +18,7 @@ const MAX_THREADS: usize = 64;
 /// How long others wait for a module: longer than nearly all take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What modules are handed to.
+/// What the names of modules are handed to, or of others that take their time.
 pub(super) trait Kernel: Send + Sync + 'static {
     /// Loads a module; with `at_once` without waiting for devices. Says whether it is new.
     ///
