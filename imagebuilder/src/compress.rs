@@ -4,16 +4,23 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::CParameter;
 
 /// Level where a family names none: the highest that keeps the first build of the standard profile quick.
 pub(crate) const LEVEL: i32 = 9;
+/// log2 of the bytes that a match may lie back. Who unpacks holds as many in memory: of a kernel that is those of
+/// an archive, up to 8 MiB, which are cleared and filled once more than the files need.
+const WINDOW_LOG: u32 = 20;
 
 /// Bytes, compressed by themselves.
 ///
 /// # Errors
 /// When the linked zstd has no memory left.
 pub(crate) fn packed_at(bytes: &[u8], level: i32) -> io::Result<Vec<u8>> {
-    zstd::bulk::compress(bytes, level)
+    let mut zstd = Compressor::new(level)?;
+    zstd.set_parameter(CParameter::WindowLog(WINDOW_LOG))?;
+    zstd.compress(bytes)
 }
 
 /// Does `work` to each of `all` on every core; the results are in no particular order.

@@ -14,7 +14,7 @@ use crate::observe::{Content, Packs};
 use crate::packages::{age, hex};
 
 /// Version of how they are kept and of what packs them; others are left alone.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// Bytes of the check behind a kept file.
 const CHECK_BYTES: usize = 4;
 /// How long what no build takes is kept.
