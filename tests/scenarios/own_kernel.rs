@@ -1,6 +1,7 @@
 //! The cloud kernel that is built from `kernel-configs/` meets a login, and finds a disk, with no module loaded,
-//! also locked down, and while another disk takes 40 s for each read. It has the driver of NTFS, which Debian's lacks: a Windows is found and shown without a byte
-//! written, written to when it was shut down whole, and not when it is hibernated or its volume is dirty.
+//! also locked down, and while another disk takes 40 s for each read. No serial line keeps it before /init. It has
+//! the driver of NTFS, which Debian's lacks: a Windows is found and shown without a byte written, written to when
+//! it was shut down whole, and not when it is hibernated or its volume is dirty.
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,6 +17,8 @@ use crate::vm::limit;
 
 /// The hive of a Windows Server, written by hivex.
 const SOFTWARE: &[u8] = include_bytes!("../../init/fuzz/corpus/registry/software");
+/// What a kernel says long before it starts /init.
+const SAID_FIRST: &str = "Linux version";
 /// First sector of C:, behind the ESP and the reserved partition.
 const C: u64 = 2048 + (8 + 1) * 2048;
 /// Sectors of C:.
@@ -46,7 +49,11 @@ pub(crate) fn run(lab: &Lab<'_>) -> anyhow::Result<()> {
         .disk(&dirty)
         .start()?;
     vm.ready()?;
+    let shown = vm.console.lines();
+    ensure!(!shown.iter().any(|line| line.contains(SAID_FIRST)), "the console waits for: {shown:#?}");
     let guest = vm.ssh(&device, "root")?;
+    let kept = guest.ok("dmesg")?;
+    ensure!(kept.contains(SAID_FIRST), "it is not kept: {kept}");
     let loaded = guest.ok("cat /proc/modules")?;
     ensure!(loaded.is_empty(), "modules are loaded:\n{loaded}");
     let level = guest.ok("cat /sys/kernel/security/lockdown")?;
@@ -70,9 +77,12 @@ fn waits_for_no_disk(lab: &Lab<'_>, image: Image, device: &Device, disk: &Path) 
     let vm = lab
         .with_image(image, device)?
         .qemu(&["-device", "ich9-ahci,id=ahci", "-drive", &drive, "-device", "ide-hd,bus=ahci.0,drive=slow"])
+        .append("loglevel=7")
         .disk(disk)
         .start()?;
     vm.ready()?;
+    let shown = vm.console.lines();
+    ensure!(shown.iter().any(|line| line.contains(SAID_FIRST)), "loglevel= is not obeyed: {shown:#?}");
     let guest = vm.ssh(device, "root")?;
     guest.until("rescue disks --wait 2", |said| said.contains("vda") && said.contains("\"data\""))?;
     guest.until("cat /proc/partitions", |said| said.contains("sda"))?;

@@ -24,6 +24,9 @@ use crate::sys::{files, log};
 pub(super) const LATER_WAIT: Duration = Duration::from_millis(1500);
 /// How long it leaves the processor to the first SSH login once the machine is ready.
 const LATER_AFTER_READY: Duration = Duration::from_millis(400);
+/// What on the command line says how much the kernel shows on its consoles
+/// (Documentation/admin-guide/kernel-parameters.txt).
+const SAYS_HOW_MUCH: [&str; 4] = ["quiet", "loglevel", "debug", "ignore_loglevel"];
 /// Host name where none was injected.
 const HOSTNAME: &str = "rescue";
 
@@ -79,6 +82,10 @@ impl Boot {
     pub(super) fn mounted(&mut self) {
         crate::sys::spawn::protect_from_oom_killer();
         self.cmdline = Cmdline::observe(Path::new("/"));
+        // Kernels of ours say nothing before this but what went wrong (`kernel-configs/speed.config`).
+        if SAYS_HOW_MUCH.iter().all(|name| self.cmdline.get(name).is_none()) {
+            log::show_on_consoles();
+        }
         self.begin_to_count();
         let bound = UnixDatagram::bind(paths::NOTIFY).and_then(|socket| {
             socket.set_nonblocking(true)?;

@@ -16,6 +16,11 @@ use super::time::since_boot;
 const ROTATE_AT: u64 = 256 << 10;
 /// Longest message in bytes; kmsg's own limit is 1024 less its prefix.
 const MAX_MESSAGE: usize = 900;
+/// Its first number is the level below which the consoles show what the kernel says
+/// (Documentation/admin-guide/sysctl/kernel.rst, printk).
+const PRINTK: &str = "/proc/sys/kernel/printk";
+/// That number where they show `info`.
+const SHOWS_INFO: u32 = 7;
 
 /// Appends `text` to the log, from `source` (`pid1`, `netd`, …). Never fails: a log that cannot be
 /// written must not stop a rescue.
@@ -46,6 +51,15 @@ fn append(path: &Path, old: &Path, limit: u64, line: &str) -> io::Result<()> {
 /// the log.
 pub fn kmsg(line: &str) {
     kmsg_at(6, line);
+}
+
+/// Has the kernel show on its consoles what is said at level `info` and above, if it does not.
+pub fn show_on_consoles() {
+    let shown = std::fs::read_to_string(PRINTK).ok();
+    let shown = shown.and_then(|text| text.split_whitespace().next()?.parse::<u32>().ok());
+    if shown.is_some_and(|shown| shown < SHOWS_INFO) {
+        let _ = std::fs::write(PRINTK, format!("{SHOWS_INFO}\n"));
+    }
 }
 
 /// As [`kmsg`], at level `err`: shown even by a quiet kernel.
