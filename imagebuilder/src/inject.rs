@@ -8,6 +8,7 @@ use rescue_schema::Secret;
 use rescue_schema::credentials::{Document, LOGIN_NAMES, Login, MAX_DOCUMENT, VERSION};
 use rescue_schema::paths;
 use sha_crypt::PasswordHasher;
+use ssh_key::PublicKey;
 
 use crate::cpio::{Kind, Writer};
 use crate::host_key;
@@ -85,11 +86,33 @@ fn document(wish: &Wish) -> Result<Document> {
         }
         None => Document::parse(format!("{{\"version\":{VERSION}}}").as_bytes())?,
     };
+    check_keys(&document)?;
     if let Some(name) = &wish.password_for {
         let hash = hash(&read_password(&mut std::io::stdin().lock())?)?;
         set_password(&mut document, name, hash)?;
     }
     Ok(document)
+}
+
+/// A machine goes by the keys that are whole and says which are not; here is who can still paste it again.
+fn check_keys(document: &Document) -> Result<()> {
+    let of = |login: usize| format!("logins[{login}].authorized_keys");
+    let logins = document.logins.iter().zip(0..).map(|(login, at)| (of(at), &login.authorized_keys));
+    for (field, lines) in logins.chain([("ssh.user_ca_keys".into(), &document.ssh.user_ca_keys)]) {
+        for (line, at) in lines.iter().zip(0..) {
+            ensure!(
+                line.starts_with('#') || has_key(line),
+                "{field}[{at}]: no public key, or not all of one"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether a key stands in a line of `authorized_keys`, behind its options and before its comment (sshd(8)).
+fn has_key(line: &str) -> bool {
+    let words: Vec<&str> = line.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
+    words.windows(2).any(|pair| PublicKey::from_openssh(&pair.join(" ")).is_ok())
 }
 
 /// Reads and validates a document.
@@ -220,6 +243,30 @@ mod tests {
         assert_eq!(std::fs::metadata(&a).unwrap().permissions().mode() & 0o777, 0o600);
         inject(&Wish { seed: true, ..wish }, &b).unwrap();
         assert!(std::fs::read(&b).unwrap().len() > std::fs::read(&a).unwrap().len() + SEED_BYTES);
+    }
+
+    #[test]
+    fn a_key_that_is_cut_off_is_named() {
+        let whole = Document::parse(JSON.as_bytes()).unwrap();
+        check_keys(&whole).unwrap();
+        let key = &whole.logins[0].authorized_keys[0];
+        let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBJHGjVb+MSM/BaoS38Nnjn8xambJYwiUOgG77eCwOg9TPXHZAfzRHPovgPwtesaE4sY2DWsHREFAXD9ril/eQWo=";
+        for line in [
+            &format!("restrict,command=\"a b\" {key}"),
+            ecdsa,
+            "# mine, and yours",
+            "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIEr5zwQYcZ6uQ0pyo5yYy5Q9P8CeSGbPOkT1Lq1rS3vKAAAABHNzaDo=",
+        ] {
+            let mut document = whole.clone();
+            document.logins[0].authorized_keys.push(line.to_string());
+            check_keys(&document).unwrap();
+        }
+        for line in ["ssh-ed25519 A", &key[..60], "no key", &ecdsa[..ecdsa.len() - 4]] {
+            let mut document = whole.clone();
+            document.logins[0].authorized_keys.push(line.to_string());
+            let text = format!("{:#}", check_keys(&document).unwrap_err());
+            assert!(text.starts_with("logins[0].authorized_keys[1]: "), "{text}");
+        }
     }
 
     #[test]

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rescue_schema::account::Account;
-use rescue_schema::credentials::{Document, MAX_DOCUMENT, Ssh};
+use rescue_schema::credentials::{Document, LOGIN_NAMES, MAX_DOCUMENT, Ssh};
 use rescue_schema::paths;
 
 use super::wrapped::complain;
 use super::{Command, Usage};
 use crate::accounts::{Directory, Throttle, source_of};
 use crate::ssh::monitor::Server;
-use crate::ssh::{auth::Gate, connection, host_keys, listen, policy};
+use crate::ssh::{auth::Gate, authorized_keys, connection, host_keys, listen, policy};
 use crate::sys::{files, log, notify::Notice};
 
 /// The listener.
@@ -120,8 +120,25 @@ fn run(_: &str, args: &[String]) -> anyhow::Result<ExitCode> {
             complain!("listening on {address}, host key {hostkey}");
         }
         Notice::Listening { port: address.port(), hostkey }.send();
+        tell_what_opens_nothing(server.gate.as_ref(), arguments.device.is_some());
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A key that was cut off when it was pasted is found out here, by who reads the console, and not by who stands
+/// before the door.
+fn tell_what_opens_nothing(gate: &dyn Gate, on_stderr: bool) {
+    let of = |name: &str| gate.account(name).map(|account| account.authorized_keys).unwrap_or_default();
+    let owners = LOGIN_NAMES.map(|name| (format!("authorized_keys of {name}"), of(name)));
+    for (owner, lines) in owners.into_iter().chain([("user_ca_keys".into(), gate.authorities())]) {
+        for (number, why) in authorized_keys::refused(&lines) {
+            let text = format!("{owner}, line {number}: {why}; it opens nothing");
+            log::tell("sshd", &text);
+            if on_stderr {
+                complain!("{text}");
+            }
+        }
+    }
 }
 
 /// The folder of who is in. A listener that was killed leaves monitors behind, which keep their records.

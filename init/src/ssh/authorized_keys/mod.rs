@@ -191,6 +191,11 @@ pub fn parse(line: &str) -> Result<Option<Entry>, String> {
     Ok(Some(Entry { key, options, authority }))
 }
 
+/// What is wrong with those of `lines` that open nothing, each with its number, from 1.
+pub fn refused(lines: &[String]) -> Vec<(usize, String)> {
+    lines.iter().zip(1..).filter_map(|(line, number)| Some((number, parse(line).err()?))).collect()
+}
+
 /// `type base64 [comment]`; the type within the key must be the one that is written.
 pub(super) fn key_of(text: &str) -> Option<PublicKey> {
     let mut words = text.split([' ', '\t']).filter(|w| !w.is_empty());

@@ -104,6 +104,14 @@ fn what_is_not_implemented_is_refused() {
 }
 
 #[test]
+fn what_opens_nothing_is_numbered() {
+    let cut = KEY.split_at(50).0.to_string();
+    let lines = [KEY.into(), cut, "# a comment".into(), format!("colour=\"red\" {KEY}")];
+    let numbers: Vec<usize> = refused(&lines).into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, [2, 4]);
+}
+
+#[test]
 fn hostile_lines_are_errors_and_fast() {
     let long = "a".repeat(MAX_LINE + 1);
     let stars = format!(r#"from="{}x" {KEY}"#, "*a".repeat(2000));
