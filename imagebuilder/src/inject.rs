@@ -86,7 +86,6 @@ fn document(wish: &Wish) -> Result<Document> {
         }
         None => Document::parse(format!("{{\"version\":{VERSION}}}").as_bytes())?,
     };
-    check_keys(&document)?;
     if let Some(name) = &wish.password_for {
         let hash = hash(&read_password(&mut std::io::stdin().lock())?)?;
         set_password(&mut document, name, hash)?;
@@ -125,7 +124,9 @@ pub(crate) fn read_document(name: &str, source: &mut dyn Read) -> Result<Documen
         .take(MAX_DOCUMENT as u64 + 1)
         .read_to_end(&mut bytes)
         .with_context(|| format!("reading {name}"))?;
-    Document::parse(&bytes).with_context(|| name.to_string())
+    let document = Document::parse(&bytes).with_context(|| name.to_string())?;
+    check_keys(&document).with_context(|| name.to_string())?;
+    Ok(document)
 }
 
 fn read_password(source: &mut dyn Read) -> Result<Secret> {
