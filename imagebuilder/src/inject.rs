@@ -95,10 +95,10 @@ fn document(wish: &Wish) -> Result<Document> {
 
 /// A machine goes by the keys that are whole and says which are not; here is who can still paste it again.
 fn check_keys(document: &Document) -> Result<()> {
-    let of = |login: usize| format!("logins[{login}].authorized_keys");
-    let logins = document.logins.iter().zip(0..).map(|(login, at)| (of(at), &login.authorized_keys));
+    let of = |at: usize| format!("logins[{at}].authorized_keys");
+    let logins = document.logins.iter().enumerate().map(|(at, login)| (of(at), &login.authorized_keys));
     for (field, lines) in logins.chain([("ssh.user_ca_keys".into(), &document.ssh.user_ca_keys)]) {
-        for (line, at) in lines.iter().zip(0..) {
+        for (at, line) in lines.iter().enumerate() {
             ensure!(
                 line.starts_with('#') || has_key(line),
                 "{field}[{at}]: no public key, or not all of one"
@@ -114,7 +114,7 @@ fn has_key(line: &str) -> bool {
     words.windows(2).any(|pair| PublicKey::from_openssh(&pair.join(" ")).is_ok())
 }
 
-/// Reads and validates a document.
+/// Reads and validates a document, its keys as well.
 ///
 /// # Errors
 /// When it cannot be read or is wrong.
