@@ -6,6 +6,7 @@
 
 mod bsd;
 mod gpt;
+mod gpt_copy;
 mod gpt_names;
 mod ldm;
 mod mac;
