@@ -33,7 +33,7 @@ pub(super) fn dhcp_reply(data: &[u8]) {
 
 /// A document on a machine of four cards: what is accepted is bound, planned and described.
 pub(super) fn wished_network(data: &[u8]) {
-    use init::net::{build, cards, edit, links, matching};
+    use init::net::{build, cards, describe, links, matching};
     let Ok(network) = serde_json::from_slice::<rescue_schema::network::Network>(data) else { return };
     if network.validate("network").is_err() {
         return;
@@ -75,7 +75,7 @@ pub(super) fn wished_network(data: &[u8]) {
         }
         let _ = links::roles(&network, &bound, &all);
     }
-    assert!(!edit::describe(&network).is_empty());
+    assert!(!describe::describe(&network).is_empty());
 }
 
 /// The client takes the reply for an answer to what it asked, three times over.

@@ -13,6 +13,7 @@ use rescue_schema::report::NetReport;
 use super::wrapped::{complain, put};
 use super::{Command, Usage, net_text, net_wishes};
 use crate::net::control::{self, Order};
+use crate::net::describe;
 use crate::net::edit::{self, Edit, Set};
 use crate::sys::files::{read_capped, replace};
 use crate::sys::time::since_boot;
@@ -123,7 +124,7 @@ fn change(
         Network::default()
     });
     let next = edit::edit(&before, &report, edit).map_err(|why| anyhow!(why))?;
-    edit::describe(&next).iter().for_each(|line| put!("{line}\n"));
+    describe::describe(&next).iter().for_each(|line| put!("{line}\n"));
     if dry_run {
         return Ok(ExitCode::SUCCESS);
     }

@@ -6,7 +6,8 @@
 //! [`protocol`]s run, thin shells of sockets around state machines without I/O (such as [`dhcp`], which
 //! asks for a [`lease`]). [`plan`] turns what they and the document bring into a comparable plan,
 //! [`apply`] hands the difference to the kernel, [`resolv`] merges name servers, [`edit`] is a correction
-//! from the console of which [`control`] tells, and [`daemon`] is the loop that waits for events.
+//! from the console of which [`control`] tells and [`describe`] says what it comes to, and [`daemon`] is the loop that
+//! waits for events.
 //!
 //! [`translate`] reads foreign documents about networks into wishes.
 //!
@@ -17,6 +18,7 @@ pub mod build;
 pub mod cards;
 pub mod control;
 pub mod daemon;
+pub mod describe;
 pub mod dhcp;
 pub mod dhcp6;
 mod domains;
